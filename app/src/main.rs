@@ -1,0 +1,2 @@
+//! Vitrine: the window and the command line.
+fn main() {}

@@ -1,0 +1,67 @@
+//! What a vCPU reaches outside itself: memory pages, devices, the interrupt controller, time.
+
+/// How the backing of one 4 KiB guest-physical page can be reached directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostPage {
+    /// Host address that reads and fetches of the page come from; null: ask [`GuestBus::read`].
+    pub read: *const u8,
+    /// Host address that writes go to; null: tell [`GuestBus::write`].
+    pub write: *mut u8,
+    /// Offset of the readable page in the machine's memory; identifies the page whatever its address
+    /// (so that code cached under one address is found again under another). `u64::MAX` if none.
+    pub offset: u64,
+}
+
+impl HostPage {
+    /// A page with no memory behind it.
+    pub const DEVICE: HostPage =
+        HostPage { read: std::ptr::null(), write: std::ptr::null_mut(), offset: u64::MAX };
+}
+
+/// The rest of the machine, as one vCPU sees it. Implemented by the engine, once for both backends.
+///
+/// `bytes` is 1, 2, 4 or 8 (ports: 1, 2 or 4). Values are little-endian in the low bits; bits above
+/// are zero on return and ignored on entry.
+pub trait GuestBus {
+    /// The backing of the page that holds guest-physical `address`. Pointers stay valid, for 4 KiB,
+    /// while the machine lives; what they mean may change with [`GuestBus::map_generation`].
+    fn page(&self, address: u64) -> HostPage;
+
+    /// Counts the changes of the memory map (shadow RAM, A20, moved framebuffer). When it moves,
+    /// [`Signal::MapChanged`] is raised on every vCPU.
+    fn map_generation(&self) -> u64;
+
+    /// Reads guest-physical memory that has no host page (or any, byte-exact; used for slow paths too).
+    fn read(&self, address: u64, bytes: usize) -> u64;
+
+    /// Writes guest-physical memory that has no writable host page.
+    fn write(&self, address: u64, bytes: usize, value: u64);
+
+    /// IN.
+    fn port_in(&self, port: u16, bytes: usize) -> u32;
+
+    /// OUT.
+    fn port_out(&self, port: u16, bytes: usize, value: u32);
+
+    /// The interrupt acknowledge cycle: the vector to deliver, or `None` if the request went away.
+    fn acknowledge_interrupt(&self) -> Option<u8>;
+
+    /// The time-stamp counter before the vCPU's own offset.
+    fn timestamp(&self) -> u64;
+
+    /// Frequency of [`GuestBus::timestamp`] in Hz.
+    fn timestamp_hz(&self) -> u64;
+
+    /// Reads a model-specific register that belongs to the local APIC (0x1B, 0x6E0, 0x800 to 0x8FF);
+    /// `None` raises #GP.
+    fn read_apic_msr(&self, index: u32) -> Option<u64>;
+
+    /// Writes such a register; `false` raises #GP.
+    fn write_apic_msr(&self, index: u32, value: u64) -> bool;
+
+    /// The task priority as CR8 shows it (TPR bits 7 to 4).
+    fn task_priority(&self) -> u8;
+
+    /// Sets the task priority through CR8.
+    fn set_task_priority(&self, priority: u8);
+}

@@ -1,0 +1,11 @@
+//! x86 architectural state, and the software CPU that executes it. Knows no device, no KVM, no thread.
+
+pub mod bus;
+pub mod pins;
+pub mod registers;
+pub mod stop;
+
+pub use bus::{GuestBus, HostPage};
+pub use pins::{Pins, Signal};
+pub use registers::{Registers, Segment, Table};
+pub use stop::{FaultRecord, RunLimit, Stop};

@@ -1,0 +1,24 @@
+//! Everything on the board but the CPUs: buses, interrupt lines, PCI, and every chip and device.
+//!
+//! A device is two layers: a pure *chip* (registers in, registers out; no host, no lock, time passed
+//! in) and a thin *adapter* that implements [`Device`] (ports, lines, alarms). Adapters are wired at
+//! construction with small handles ([`Line`], [`Alarm`], [`Requests`]) and never learn who listens.
+
+pub mod access;
+pub mod alarm;
+pub mod bus;
+pub mod clock;
+pub mod device;
+pub mod layout;
+pub mod line;
+pub mod memory;
+pub mod requests;
+
+pub use access::{At, Width};
+pub use alarm::{Alarm, Alarms};
+pub use bus::{Bus, Space, WindowSpec};
+pub use clock::Clock;
+pub use device::{Device, LoadError, Shared, shared};
+pub use line::{Line, LineSink};
+pub use memory::Memory;
+pub use requests::{Request, Requests};

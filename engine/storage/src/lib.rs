@@ -1,0 +1,5 @@
+//! Disk images behind one [`Disk`] trait.
+
+pub mod disk;
+
+pub use disk::{Disk, DiskError};
