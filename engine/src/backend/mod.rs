@@ -1,0 +1,180 @@
+//! Backends: what executes a vCPU's instructions. One trait, served by the host's KVM and by our own CPU.
+
+pub mod kicker;
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+use cpu::{GuestBus, Registers, RunLimit, Stop};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use kicker::{Bell, Kicker};
+
+/// One virtual CPU, whichever backend runs it. May be run from different threads over time, by one at
+/// a time.
+pub trait Vcpu: Send {
+    /// Runs the guest until there is a reason to stop. Ports and device memory are served inside.
+    fn run(&mut self, bus: &dyn GuestBus, limit: RunLimit) -> Result<Stop, VcpuError>;
+
+    /// The complete state, at an instruction boundary.
+    fn registers(&mut self) -> Result<Registers, VcpuError>;
+
+    /// Replaces the complete state.
+    fn set_registers(&mut self, registers: &Registers) -> Result<(), VcpuError>;
+
+    /// A handle with which any thread takes control back, at once.
+    fn kicker(&self) -> Kicker;
+
+    /// Instructions executed so far, where the backend counts them.
+    fn instructions(&self) -> Option<u64>;
+
+    /// Replaces the execution breakpoints: linear addresses at which [`Stop::Breakpoint`] comes back,
+    /// before the instruction there.
+    fn set_breakpoints(&mut self, linear: &[u64]) -> Result<(), VcpuError>;
+}
+
+/// What executes instructions, as a profile or the command line asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// KVM where the host's is fast, else our own CPU.
+    #[default]
+    Auto,
+    /// The host's KVM, or an error.
+    Kvm,
+    /// Our own CPU.
+    Soft,
+}
+
+/// Who owns the interrupt controllers and timers under KVM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InterruptMode {
+    /// All of them are ours, so every timer write, tick and acknowledge can be seen.
+    #[default]
+    Glass,
+    /// The local APIC is the kernel's, the rest is ours.
+    Split,
+    /// PIC, PIT, I/O APIC and local APIC are the kernel's: fastest, and opaque.
+    Kernel,
+}
+
+/// A word that names no backend or interrupt mode.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{word}` is not one of {expected}")]
+pub struct UnknownWord {
+    word: String,
+    expected: &'static str,
+}
+
+impl FromStr for Backend {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Backend, UnknownWord> {
+        match word.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Backend::Auto),
+            "kvm" => Ok(Backend::Kvm),
+            "soft" => Ok(Backend::Soft),
+            _ => Err(UnknownWord { word: word.to_owned(), expected: "auto, kvm, soft" }),
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Auto => "auto",
+            Backend::Kvm => "kvm",
+            Backend::Soft => "soft",
+        })
+    }
+}
+
+impl FromStr for InterruptMode {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<InterruptMode, UnknownWord> {
+        match word.to_ascii_lowercase().as_str() {
+            "glass" => Ok(InterruptMode::Glass),
+            "split" => Ok(InterruptMode::Split),
+            "kernel" => Ok(InterruptMode::Kernel),
+            _ => Err(UnknownWord { word: word.to_owned(), expected: "glass, split, kernel" }),
+        }
+    }
+}
+
+impl fmt::Display for InterruptMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InterruptMode::Glass => "glass",
+            InterruptMode::Split => "split",
+            InterruptMode::Kernel => "kernel",
+        })
+    }
+}
+
+/// What a vCPU was asked for when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VcpuErrorKind {
+    /// Making the vCPU.
+    Create,
+    /// Running: the host refused, or gave an exit that makes no sense here.
+    Run,
+    /// The hardware refused the guest state (a failed VM entry).
+    Entry,
+    /// The host's emulator gave up on an instruction.
+    Emulation,
+    /// Reading or writing registers.
+    Registers,
+    /// Breakpoints or stepping.
+    Debug,
+    /// The host's kernel lacks a feature that is needed for this.
+    Unsupported,
+}
+
+/// Why a vCPU could not do what it was asked.
+#[derive(Debug, Error)]
+#[error("{context}")]
+pub struct VcpuError {
+    /// What was asked for.
+    pub kind: VcpuErrorKind,
+    /// What happened and what the person can do next.
+    pub context: String,
+    /// The host's reason.
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl VcpuError {
+    /// An error that is its own reason.
+    pub fn new(kind: VcpuErrorKind, context: impl Into<String>) -> VcpuError {
+        VcpuError { kind, context: context.into(), source: None }
+    }
+
+    /// An error with the host's reason, which is also part of the message.
+    pub fn caused(
+        kind: VcpuErrorKind,
+        context: impl fmt::Display,
+        source: impl Error + Send + Sync + 'static,
+    ) -> VcpuError {
+        VcpuError { kind, context: format!("{context}: {source}"), source: Some(Box::new(source)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_values_convert_both_ways() {
+        for backend in [Backend::Auto, Backend::Kvm, Backend::Soft] {
+            assert_eq!(backend.to_string().parse(), Ok(backend));
+        }
+        for mode in [InterruptMode::Glass, InterruptMode::Split, InterruptMode::Kernel] {
+            assert_eq!(mode.to_string().to_uppercase().parse(), Ok(mode));
+        }
+        let error = "xen".parse::<Backend>().unwrap_err();
+        assert_eq!(error.to_string(), "`xen` is not one of auto, kvm, soft");
+    }
+}
