@@ -12,6 +12,7 @@ pub mod device;
 pub mod layout;
 pub mod line;
 pub mod memory;
+pub mod pci;
 pub mod requests;
 
 pub use access::{At, Width};
