@@ -41,3 +41,12 @@ pub enum DiskError {
     #[error("the host could not access the disk image: {0}")]
     Host(#[from] io::Error),
 }
+
+/// Checks that an access lies inside a disk of `length_bytes`.
+pub(crate) fn check_range(length_bytes: u64, offset: u64, bytes: usize) -> Result<(), DiskError> {
+    let bytes = bytes as u64;
+    match offset.checked_add(bytes) {
+        Some(end) if end <= length_bytes => Ok(()),
+        _ => Err(DiskError::OutOfRange { offset, bytes }),
+    }
+}
