@@ -8,6 +8,8 @@ pub mod access;
 pub mod alarm;
 pub mod bus;
 pub mod clock;
+#[cfg(test)]
+pub mod contract;
 pub mod device;
 pub mod layout;
 pub mod line;
