@@ -25,13 +25,17 @@ pub struct Text {
     pub cell_width: u32,
     /// Height of a cell in scan lines, 1 to 32.
     pub cell_height: u32,
+    /// How often each line is shown (200-line text: 2).
+    pub repeat_lines: u32,
+    /// How often each pixel is shown (40-column text: 2).
+    pub repeat_columns: u32,
     /// `columns * rows` cells: character in the low byte, attribute in the high byte.
     pub cells: Vec<u16>,
-    /// Two fonts (attribute bit 3 chooses the second when they differ), 256 glyphs of 32 lines each.
+    /// Two fonts, the second for characters whose attribute has bit 3; 256 glyphs of 32 lines each.
     pub fonts: Box<[[[u8; 32]; 256]; 2]>,
     /// The 16 colours, 0x00RRGGBB.
     pub colours: [u32; 16],
-    /// Where the cursor is and which scan lines it covers; `None` when it is off or outside.
+    /// Where the cursor is and which scan lines it covers; `None` when it is switched off or outside.
     pub cursor: Option<Cursor>,
     /// How attributes are read.
     pub attributes: Attributes,
@@ -48,6 +52,8 @@ pub struct Cursor {
     pub first_line: u32,
     /// Last scan line of the cell that it covers.
     pub last_line: u32,
+    /// Whether it shows now: it blinks, twice as fast as characters do.
+    pub lit: bool,
 }
 
 /// The attribute controller's mode bits that matter for text.
@@ -57,8 +63,10 @@ pub struct Attributes {
     pub blink: bool,
     /// In 9-pixel cells, characters 0xC0 to 0xDF repeat their eighth column.
     pub line_graphics: bool,
-    /// Whether blinking things show now.
+    /// Whether blinking characters show now.
     pub blink_phase: bool,
+    /// In monochrome text, the scan line on which attribute colour 1 underlines.
+    pub underline: Option<u32>,
 }
 
 /// A graphics screen.
