@@ -163,7 +163,13 @@ mod tests {
             }
         });
         for colour in 1..=500 {
-            let pixels = Pixels { width: 64, height: 8, repeat_lines: 1, repeat_columns: 1, colours: vec![colour; 512] };
+            let pixels = Pixels {
+                width: 64,
+                height: 8,
+                repeat_lines: 1,
+                repeat_columns: 1,
+                colours: vec![colour; 512],
+            };
             writer.show(&Picture::Pixels(pixels));
         }
         watcher.join().unwrap();

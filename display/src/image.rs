@@ -83,8 +83,7 @@ mod tests {
         let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut bytes).unwrap();
         assert_eq!((info.width, info.height), (3, 2));
-        let pixels: Vec<u32> =
-            bytes.chunks(3).map(|c| u32::from_be_bytes([0, c[0], c[1], c[2]])).collect();
+        let pixels: Vec<u32> = bytes.chunks(3).map(|c| u32::from_be_bytes([0, c[0], c[1], c[2]])).collect();
         assert_eq!(pixels, frame.pixels);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing temporary is left");
     }
