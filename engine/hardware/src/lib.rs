@@ -7,6 +7,7 @@
 pub mod access;
 pub mod alarm;
 pub mod bus;
+pub mod chipset;
 pub mod clock;
 #[cfg(test)]
 pub mod contract;

@@ -210,6 +210,11 @@ impl ConfigSpace {
         self.put(|config| &mut config.writable, offset, &mask.to_le_bytes());
     }
 
+    /// Lets a guest write the ones of `mask` in the byte at `offset`.
+    pub fn set_byte_writable(&mut self, offset: u8, mask: u8) {
+        self.writable[usize::from(offset)] = mask;
+    }
+
     /// Makes `length` bytes from `offset` read-only.
     pub fn set_read_only(&mut self, offset: u8, length: u8) {
         for n in 0..length {
