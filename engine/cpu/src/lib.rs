@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod pins;
 pub mod registers;
+pub mod soft;
 pub mod stop;
 
 pub use bus::{GuestBus, HostPage};

@@ -1,0 +1,121 @@
+//! The software TLB's tables: tag compare that also rejects page crossings, one table each for reads,
+//! writes and instruction fetches, one set for user and one for supervisor accesses. `memory.rs` fills them.
+
+/// Entries in each table.
+pub const ENTRIES: usize = 1024;
+
+/// A tag that no access matches.
+pub const EMPTY: u64 = 1;
+
+/// Added to the tag of a write entry whose page holds cached code: misses the fast path, but lets the slow
+/// path find host address and memory offset without a page walk.
+pub const WATCHED: u64 = 2;
+
+/// Data translation of one linear page.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct DataEntry {
+    /// Linear address of the page, or [`EMPTY`], or with [`WATCHED`].
+    pub tag: u64,
+    /// Added (wrapping) to a linear address gives the host address.
+    pub addend: u64,
+}
+
+/// Translation of one linear page for instruction fetches.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct CodeEntry {
+    /// Linear address of the page, or [`EMPTY`].
+    pub tag: u64,
+    /// Host address of the page's first byte.
+    pub host: *const u8,
+    /// [`crate::HostPage::offset`] of the page: what code is cached under.
+    pub offset: u64,
+}
+
+/// The translations for one privilege.
+#[derive(Debug)]
+#[repr(C)]
+pub struct TlbSet {
+    /// For reads.
+    pub read: [DataEntry; ENTRIES],
+    /// For writes: only to pages that are writable, dirty and hold no cached code.
+    pub write: [DataEntry; ENTRIES],
+    /// For fetches.
+    pub code: [CodeEntry; ENTRIES],
+    /// Memory offset of the page behind `write` entries of the same index.
+    pub write_offset: [u64; ENTRIES],
+    /// Whether anything was filled in since the last clear.
+    pub used: bool,
+}
+
+/// The slot of a linear address; folds high page-number bits in, so that large strides do not collide.
+#[inline(always)]
+pub const fn slot(linear: u64) -> usize {
+    let page = linear >> 12;
+    ((page ^ page >> 10 ^ page >> 20) as usize) & (ENTRIES - 1)
+}
+
+impl TlbSet {
+    /// A set with nothing in it, on the heap.
+    pub fn new() -> Box<TlbSet> {
+        let mut set = Box::<TlbSet>::new_uninit();
+        let at = set.as_mut_ptr();
+        for index in 0..ENTRIES {
+            // SAFETY: every field of the allocation is written exactly here, index is in range.
+            unsafe {
+                (&raw mut (*at).read[index]).write(DataEntry { tag: EMPTY, addend: 0 });
+                (&raw mut (*at).write[index]).write(DataEntry { tag: EMPTY, addend: 0 });
+                let code = CodeEntry { tag: EMPTY, host: std::ptr::null(), offset: u64::MAX };
+                (&raw mut (*at).code[index]).write(code);
+                (&raw mut (*at).write_offset[index]).write(u64::MAX);
+            }
+        }
+        // SAFETY: `used` is inside the allocation, and with it every field is initialised.
+        unsafe {
+            (&raw mut (*at).used).write(false);
+            set.assume_init()
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.used) {
+            for index in 0..ENTRIES {
+                self.read[index].tag = EMPTY;
+                self.write[index].tag = EMPTY;
+                self.code[index].tag = EMPTY;
+            }
+        }
+    }
+
+    /// Forgets one linear page.
+    pub fn clear_page(&mut self, linear: u64) {
+        let index = slot(linear);
+        self.read[index].tag = EMPTY;
+        self.write[index].tag = EMPTY;
+        self.code[index].tag = EMPTY;
+    }
+
+    /// Host address for a read that hits and stays inside its page.
+    #[inline(always)]
+    pub fn read_hit<T>(&self, linear: u64) -> Option<*const T> {
+        Self::hit(&self.read, linear, size_of::<T>() as u64).map(|host| host as *const T)
+    }
+
+    /// Host address for a write that hits and stays inside its page.
+    #[inline(always)]
+    pub fn write_hit<T>(&self, linear: u64) -> Option<*mut T> {
+        Self::hit(&self.write, linear, size_of::<T>() as u64).map(|host| host as *mut T)
+    }
+
+    #[inline(always)]
+    fn hit(table: &[DataEntry; ENTRIES], linear: u64, bytes: u64) -> Option<u64> {
+        let entry = &table[slot(linear)];
+        if linear.wrapping_add(bytes - 1) & !0xFFF == entry.tag {
+            Some(linear.wrapping_add(entry.addend))
+        } else {
+            None
+        }
+    }
+}
