@@ -12,6 +12,7 @@ pub mod clock;
 #[cfg(test)]
 pub mod contract;
 pub mod device;
+pub mod interrupts;
 pub mod layout;
 pub mod line;
 pub mod memory;

@@ -1,0 +1,39 @@
+//! What the interrupt fabric counts: requests, deliveries and acknowledges, for statistics and inspector.
+
+use super::ioapic::INPUTS;
+
+/// Counters since the machine was built; a reset or a restored state does not touch them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct InterruptCounts {
+    /// Rising edges per line (ISA IRQ or I/O APIC input).
+    pub raised: [u64; INPUTS],
+    /// Per line: served by the 8259A pair, or sent as a message by the I/O APIC.
+    pub delivered: [u64; INPUTS],
+    /// Per vector: acknowledged by a processor.
+    pub acknowledged: Vec<u64>,
+    /// Acknowledges that the 8259A pair answered as spurious.
+    pub spurious: u64,
+    /// Messages from devices (MSI).
+    pub messages: u64,
+    /// Interprocessor commands sent.
+    pub interprocessor: u64,
+    /// Local APIC timer expirations that reached their processor as an interrupt of their own.
+    pub timer_expired: u64,
+    /// Expirations merged into one because the machine was late.
+    pub timer_merged: u64,
+}
+
+impl Default for InterruptCounts {
+    fn default() -> InterruptCounts {
+        InterruptCounts {
+            raised: [0; INPUTS],
+            delivered: [0; INPUTS],
+            acknowledged: vec![0; 256],
+            spurious: 0,
+            messages: 0,
+            interprocessor: 0,
+            timer_expired: 0,
+            timer_merged: 0,
+        }
+    }
+}

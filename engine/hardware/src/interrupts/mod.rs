@@ -1,0 +1,15 @@
+//! Interrupt controllers: the 8259A pair, the I/O APIC, the local APICs, and the fabric that joins them.
+
+pub mod counts;
+pub mod fabric;
+pub mod ioapic;
+pub mod lapic;
+pub mod lapic_timer;
+pub mod message;
+pub mod pic;
+pub mod ports;
+pub mod vectors;
+
+pub use counts::InterruptCounts;
+pub use fabric::{CpuLines, Fabric, MessageSink};
+pub use message::{DeliveryMode, Message};
