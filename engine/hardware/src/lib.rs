@@ -18,6 +18,7 @@ pub mod line;
 pub mod memory;
 pub mod pci;
 pub mod requests;
+pub mod vga;
 
 pub use access::{At, Width};
 pub use alarm::{Alarm, Alarms};
