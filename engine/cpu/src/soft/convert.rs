@@ -118,8 +118,8 @@ impl Cpu {
             true if registers.rflags & flag::VM != 0 => 3,
             true => registers.segments[segment::SS].dpl(),
         };
-        self.tlbs.iter_mut().for_each(|set| set.clear());
-        self.translations_changed();
+        self.pdptes_stale = true;
+        self.flush_translations(true);
         self.breakpoints_changed();
         self.update_mode();
     }

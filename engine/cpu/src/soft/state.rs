@@ -11,7 +11,9 @@ use crate::registers::{Event, Msrs, Segment, Table, segment};
 
 use super::blocks::Blocks;
 use super::code_watch::{CodeWatch, Member};
+use super::model::{CpuModel, Model};
 use super::tlb::TlbSet;
+use super::translations::Translations;
 
 /// The bits of [`Cpu::mode`]: all that a decoded block depends on besides its bytes and address.
 pub mod mode {
@@ -75,6 +77,10 @@ pub mod flag {
     pub const VIP: u64 = 1 << 20;
     /// CPUID is there.
     pub const ID: u64 = 1 << 21;
+    /// What IRET restores at any privilege.
+    pub const RETURN: u64 = CF | PF | AF | ZF | SF | TF | DF | OF | NT | RF | AC | ID;
+    /// Every flag there is.
+    pub const ALL: u64 = RETURN | IF | IOPL | VM | VIF | VIP;
     /// The six flags that arithmetic sets.
     pub const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
 }
@@ -156,6 +162,14 @@ pub struct Cpu {
     pub pending: Option<Event>,
     /// TLB sets: user, supervisor, supervisor with EFLAGS.AC overriding SMAP.
     pub tlbs: [Box<TlbSet>; 3],
+    /// PAE page-directory-pointer registers, loaded with CR3.
+    pub pdptes: [u64; 4],
+    /// CR3 was set from outside: the PDPTEs are read when next needed.
+    pub(super) pdptes_stale: bool,
+    /// What the TLB sets are refilled from.
+    pub(super) translations: Translations,
+    /// What CPUID says, and which features are offered.
+    pub model: Model,
     /// Input pins.
     pub pins: Arc<Pins>,
     /// Number of this vCPU in its machine.
@@ -210,6 +224,10 @@ impl Cpu {
             fpu: Box::new(FpuArea { bytes: [0; 832] }),
             pending: None,
             tlbs: [TlbSet::new(), TlbSet::new(), TlbSet::new()],
+            pdptes: [0; 4],
+            pdptes_stale: false,
+            translations: Translations::new(),
+            model: Model::new(CpuModel::X86_64V1, id, 1, 1_000_000_000),
             pins,
             id,
             instructions: 0,

@@ -50,10 +50,14 @@ pub struct TlbSet {
 }
 
 /// The slot of a linear address; folds high page-number bits in, so that large strides do not collide.
+///
+/// Sums, not exclusive-ors: two adjacent pages must never share a slot, because a hit compares the page of
+/// the last byte only (0x7FFFF and 0x80000 would, and an access over their border would then read host
+/// memory before the page).
 #[inline(always)]
 pub const fn slot(linear: u64) -> usize {
     let page = linear >> 12;
-    ((page ^ page >> 10 ^ page >> 20) as usize) & (ENTRIES - 1)
+    page.wrapping_add(page >> 10).wrapping_add(page >> 20) as usize & (ENTRIES - 1)
 }
 
 impl TlbSet {
@@ -116,6 +120,19 @@ impl TlbSet {
             Some(linear.wrapping_add(entry.addend))
         } else {
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adjacent_pages_never_share_a_slot() {
+        let carries = (0..52).map(|bits| (1u64 << bits) - 1);
+        for page in carries.chain(0x7_0000..0x9_0000).chain([0x7FFFF, 0xF_FFFF, 0x7_FFFF_FFFF]) {
+            assert_ne!(slot(page << 12), slot(page.wrapping_add(1) << 12), "{page:#x}");
         }
     }
 }

@@ -1,0 +1,219 @@
+//! The second level of the software TLB: whole translations, so that refilling a first-level entry costs
+//! no page walk, and global pages outlive a CR3 load. Flushing it is counting an epoch.
+
+use crate::bus::HostPage;
+use crate::soft::walk::{Access, Privilege, Translation};
+
+const ENTRIES: usize = 2048;
+/// A tag no page has: tags have their low twelve bits clear.
+const NO_PAGE: u64 = 1;
+
+/// What is known of one linear page.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    tag: u64,
+    epoch: u32,
+    /// One bit per (privilege, access) that needs no walk.
+    permits: u16,
+    global: bool,
+    /// Guest-physical page.
+    pub physical: u64,
+    /// Its backing.
+    pub host: HostPage,
+}
+
+/// The remembered translations of one vCPU.
+#[derive(Clone, Debug)]
+pub struct Translations {
+    entries: Box<[Entry]>,
+    epoch: u32,
+    global_epoch: u32,
+    /// 4 MiB regions (hashed) that hold fragments of large pages.
+    large_regions: [u64; 64],
+    /// A page larger than 4 MiB was seen since the last full flush.
+    huge: bool,
+}
+
+/// What has to be dropped elsewhere for one INVLPG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The 4 KiB page alone.
+    Page,
+    /// Everything: the page was, or may have been, a fragment of a larger one.
+    All,
+}
+
+// SAFETY: the host pointers are only followed by the vCPU that owns the table, while the machine whose
+// memory they point to lives; moving the owner between threads changes neither.
+unsafe impl Send for Translations {}
+
+fn permit(access: Access, privilege: Privilege) -> u16 {
+    1 << (privilege as u16 * 3 + access as u16)
+}
+
+fn slot(linear: u64) -> usize {
+    let page = linear >> 12;
+    page.wrapping_add(page >> 11).wrapping_add(page >> 22) as usize & (ENTRIES - 1)
+}
+
+fn region(linear: u64) -> (usize, u64) {
+    let hashed = (linear >> 22) ^ (linear >> 34);
+    ((hashed >> 6 & 63) as usize, 1 << (hashed & 63))
+}
+
+impl Default for Translations {
+    fn default() -> Translations {
+        Translations::new()
+    }
+}
+
+impl Translations {
+    /// Nothing remembered.
+    pub fn new() -> Translations {
+        let host = HostPage::DEVICE;
+        let empty = Entry { tag: NO_PAGE, epoch: 0, permits: 0, global: false, physical: 0, host };
+        Translations {
+            entries: vec![empty; ENTRIES].into_boxed_slice(),
+            epoch: 1,
+            global_epoch: 1,
+            large_regions: [0; 64],
+            huge: false,
+        }
+    }
+
+    /// What is known of the page of `linear`, if it allows the access without a walk.
+    pub fn find(&self, access: Access, privilege: Privilege, linear: u64) -> Option<Entry> {
+        let entry = &self.entries[slot(linear)];
+        let epoch = if entry.global { self.global_epoch } else { self.epoch };
+        let usable = entry.tag == linear & !0xFFF
+            && entry.epoch == epoch
+            && entry.permits & permit(access, privilege) != 0;
+        usable.then_some(*entry)
+    }
+
+    /// Remembers a translation for the accesses `permitted` says yes to.
+    pub fn remember(
+        &mut self,
+        linear: u64,
+        page: &Translation,
+        host: HostPage,
+        permitted: impl Fn(Access, Privilege) -> bool,
+    ) -> Entry {
+        if page.page_shift > 22 {
+            self.huge = true;
+        } else if page.page_shift > 12 {
+            let (word, bit) = region(linear);
+            self.large_regions[word] |= bit;
+        }
+        let mut permits = 0;
+        for privilege in [Privilege::User, Privilege::Supervisor, Privilege::SupervisorAc] {
+            for access in [Access::Read, Access::Write, Access::Execute] {
+                if permitted(access, privilege) {
+                    permits |= permit(access, privilege);
+                }
+            }
+        }
+        let entry = Entry {
+            tag: linear & !0xFFF,
+            epoch: if page.global { self.global_epoch } else { self.epoch },
+            permits,
+            global: page.global,
+            physical: page.physical & !0xFFF,
+            host,
+        };
+        self.entries[slot(linear)] = entry;
+        entry
+    }
+
+    /// Forgets everything but global pages (MOV CR3).
+    pub fn flush(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.start_over_if_wrapped();
+    }
+
+    /// Forgets everything.
+    pub fn flush_all(&mut self) {
+        self.large_regions = [0; 64];
+        self.huge = false;
+        self.epoch = self.epoch.wrapping_add(1);
+        self.global_epoch = self.global_epoch.wrapping_add(1);
+        self.start_over_if_wrapped();
+    }
+
+    /// Entries of an epoch 2^32 flushes ago must not come back to life.
+    fn start_over_if_wrapped(&mut self) {
+        if self.epoch == 0 || self.global_epoch == 0 {
+            self.entries.iter_mut().for_each(|entry| entry.tag = NO_PAGE);
+            (self.epoch, self.global_epoch) = (1, 1);
+        }
+    }
+
+    /// Forgets the page of `linear`, however large it is (INVLPG), and says what else must go.
+    pub fn flush_page(&mut self, linear: u64) -> Reach {
+        let (word, bit) = region(linear);
+        if self.huge {
+            self.flush_all();
+            Reach::All
+        } else if self.large_regions[word] & bit != 0 {
+            let region = self.entries.iter_mut().filter(|entry| entry.tag >> 22 == linear >> 22);
+            region.for_each(|entry| entry.tag = NO_PAGE);
+            Reach::All
+        } else {
+            let entry = &mut self.entries[slot(linear)];
+            if entry.tag == linear & !0xFFF {
+                entry.tag = NO_PAGE;
+            }
+            Reach::Page
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(physical: u64, global: bool, page_shift: u8) -> Translation {
+        let yes = true;
+        Translation { physical, page_shift, writable: yes, user: yes, executable: yes, global, dirty: yes }
+    }
+
+    fn knows(table: &Translations, linear: u64) -> bool {
+        table.find(Access::Read, Privilege::User, linear).is_some()
+    }
+
+    #[test]
+    fn global_pages_outlive_a_flush_and_not_a_full_one() {
+        let mut table = Translations::new();
+        table.remember(0x1000, &page(0x5000, true, 12), HostPage::DEVICE, |_, _| true);
+        table.remember(0x2000, &page(0x6000, false, 12), HostPage::DEVICE, |_, _| true);
+        table.flush();
+        assert!(knows(&table, 0x1FFF) && !knows(&table, 0x2000));
+        table.flush_all();
+        assert!(!knows(&table, 0x1000));
+    }
+
+    #[test]
+    fn invalidating_one_address_drops_every_fragment_of_its_large_page() {
+        let mut table = Translations::new();
+        for linear in [0x40_0000, 0x41_0000] {
+            table.remember(linear, &page(linear, false, 21), HostPage::DEVICE, |_, _| true);
+        }
+        table.remember(0x1_0000_0000, &page(0x9000, false, 12), HostPage::DEVICE, |_, _| true);
+        assert_eq!(table.flush_page(0x40_5000), Reach::All);
+        assert!(!knows(&table, 0x40_0000) && !knows(&table, 0x41_0000));
+        assert!(knows(&table, 0x1_0000_0000));
+        assert_eq!(table.flush_page(0x1_0000_0123), Reach::Page);
+        assert!(!knows(&table, 0x1_0000_0000));
+    }
+
+    #[test]
+    fn only_what_is_permitted_is_found() {
+        let mut table = Translations::new();
+        table.remember(0x1000, &page(0x5000, false, 12), HostPage::DEVICE, |access, privilege| {
+            access == Access::Read && privilege == Privilege::Supervisor
+        });
+        assert!(table.find(Access::Read, Privilege::Supervisor, 0x1800).is_some());
+        assert!(table.find(Access::Write, Privilege::Supervisor, 0x1800).is_none());
+        assert!(table.find(Access::Read, Privilege::User, 0x1800).is_none());
+    }
+}
