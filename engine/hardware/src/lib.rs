@@ -13,6 +13,7 @@ pub mod clock;
 pub mod contract;
 pub mod device;
 pub mod interrupts;
+pub mod firmware;
 pub mod layout;
 pub mod line;
 pub mod memory;

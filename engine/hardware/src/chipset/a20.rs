@@ -129,7 +129,9 @@ mod tests {
     use super::*;
     use crate::memory::Page;
 
-    fn board() -> (Arc<Memory>, Arc<A20Gate>, Port92, Arc<Mutex<Vec<Request>>>) {
+    type Asked = Arc<Mutex<Vec<Request>>>;
+
+    fn board() -> (Arc<Memory>, Arc<A20Gate>, Port92, Asked) {
         let memory = Memory::new(4 * MIB, 0).unwrap();
         let gate = A20Gate::new(&memory);
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -175,5 +177,10 @@ mod tests {
         assert!(gate.is_open());
         port.load(&saved).unwrap();
         assert_eq!(memory.page(0x10_0000).read, Some(0));
+    }
+
+    #[test]
+    fn contract() {
+        crate::contract::check(|| board().2);
     }
 }

@@ -245,4 +245,9 @@ mod tests {
         assert_eq!(memory.map(), map);
         assert!(bridge.load(b"junk").is_err());
     }
+
+    #[test]
+    fn contract() {
+        crate::contract::check(|| bridge().1);
+    }
 }

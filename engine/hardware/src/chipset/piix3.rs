@@ -280,7 +280,9 @@ mod tests {
         }
     }
 
-    fn board() -> (Arc<Isa>, Arc<PciInterrupts>, Piix3, Arc<Mutex<Vec<Request>>>) {
+    type Asked = Arc<Mutex<Vec<Request>>>;
+
+    fn board() -> (Arc<Isa>, Arc<PciInterrupts>, Piix3, Asked) {
         let isa = Arc::new(Isa::default());
         let lines = (0..16).map(|n| Line::new(isa.clone(), n)).collect();
         let interrupts = PciInterrupts::new(lines);
@@ -359,5 +361,10 @@ mod tests {
         assert_eq!(lines(&isa), 0);
         bridge.load(&saved).unwrap();
         assert_eq!(lines(&isa), 1 << 10);
+    }
+
+    #[test]
+    fn contract() {
+        crate::contract::check(|| board().2);
     }
 }

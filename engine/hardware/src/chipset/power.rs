@@ -578,4 +578,16 @@ mod tests {
         assert!(board.sci());
         assert_eq!(board.word(0x602), u64::from(pm1::POWER_BUTTON));
     }
+
+    #[test]
+    fn contract() {
+        crate::contract::check(|| {
+            let (clock, alarm) = (Clock::manual(), Alarm::unconnected());
+            let mut power =
+                PowerManagement::unplugged(clock, alarm, Line::unconnected(), Requests::unconnected());
+            power.config_write(0x40, Width::Dword, 0x601);
+            power.reset();
+            power
+        });
+    }
 }

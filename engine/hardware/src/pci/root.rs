@@ -264,4 +264,14 @@ mod tests {
         assert_eq!(bus.read(Space::Port, 0xCF8, Width::Dword, 0), 0x8000_1840);
         assert!(root.lock().load(b"?").is_err());
     }
+
+    #[test]
+    fn contract() {
+        crate::contract::check(|| {
+            let mut root = Root::new();
+            let config = ConfigSpace::new(0x1234, 0x5678, 0xFF_0000, 1).bar_io(0, 16);
+            root.attach((0, 0), shared(Card { config, windows: BarWindows::unconnected() }));
+            root
+        });
+    }
 }
