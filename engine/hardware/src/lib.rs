@@ -12,6 +12,7 @@ pub mod clock;
 #[cfg(test)]
 pub mod contract;
 pub mod device;
+pub mod ide;
 pub mod interrupts;
 pub mod firmware;
 pub mod layout;
