@@ -1,6 +1,7 @@
 //! Backends: what executes a vCPU's instructions. One trait, served by the host's KVM and by our own CPU.
 
 pub mod kicker;
+pub mod kvm;
 
 use std::error::Error;
 use std::fmt;
