@@ -123,8 +123,8 @@ pub fn debug_from_kvm(d: &kvm_debugregs) -> [u64; 6] {
 
 /// What is on its way into the guest, and what holds it off.
 pub fn events_to_kvm(registers: &Registers) -> kvm_vcpu_events {
-    let mut events = kvm_vcpu_events::default();
-    events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+    let flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+    let mut events = kvm_vcpu_events { flags, ..Default::default() };
     events.nmi.masked = u8::from(registers.nmi_blocked);
     if registers.interrupt_shadow {
         // STI's shadow with interrupts disabled is a state VM entry refuses.
