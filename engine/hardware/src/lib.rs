@@ -12,14 +12,15 @@ pub mod clock;
 #[cfg(test)]
 pub mod contract;
 pub mod device;
+pub mod firmware;
 pub mod ide;
 pub mod interrupts;
-pub mod firmware;
 pub mod layout;
 pub mod line;
 pub mod memory;
 pub mod pci;
 pub mod requests;
+pub mod serial;
 pub mod vga;
 
 pub use access::{At, Width};
