@@ -1,12 +1,13 @@
 //! The character generator of a machine that starts without firmware: code page 437, 8 dots wide.
 //!
 //! The 8x16 glyphs are Spleen (BSD-2-Clause), the 8x8 glyphs font8x8 (public domain), both taken from
-//! their crates and put in the order of code page 437 here. Eleven glyphs that Spleen lacks are drawn
-//! below. What font8x8 lacks (the pictures of the control codes, some mathematics) is the 8x16 glyph
-//! at half height; 8x14 is 8x16 without its first and last line, which hold only what runs through.
+//! their crates and put in the order of code page 437 here. Thirteen glyphs that Spleen lacks are drawn
+//! below, and all line graphics in their own file. What font8x8 lacks (the pictures of the control codes,
+//! some mathematics) is the 8x16 glyph at half height; 8x14 is 8x16 with two lines left out.
 
 use font8x8::UnicodeFonts;
 
+use crate::line_graphics::line_graphics;
 use crate::text::CODE_PAGE_437;
 
 /// 256 glyphs of up to 32 lines, highest bit left: the layout of a font in VGA plane 2.
@@ -15,19 +16,27 @@ pub type Glyphs = [[u8; 32]; 256];
 /// The 16-line font of the 400-line text modes.
 pub fn font_8x16() -> Box<Glyphs> {
     let spleen = Psf1::parse(spleen_font::FONT_8X16);
-    glyphs(|character| {
+    let mut font = glyphs(|character| {
         let drawn = DRAWN.iter().find(|(drawn, _)| *drawn == character).map(|(_, glyph)| *glyph);
         drawn.or_else(|| spleen.as_ref()?.glyph(character)).unwrap_or([0; 16])
-    })
+    });
+    draw_line_graphics(&mut font, 16);
+    font
 }
 
 /// The 14-line font of the 350-line text modes.
 pub fn font_8x14() -> Box<Glyphs> {
-    let tall = font_8x16();
-    let mut font = blank();
-    for (glyph, tall) in font.iter_mut().zip(tall.iter()) {
-        glyph[..14].copy_from_slice(&tall[1..15]);
+    let mut font = font_8x16();
+    for glyph in font.iter_mut() {
+        let mut lines = glyph[..16].to_vec();
+        lines.pop();
+        // An accent begins on the first line: then one of two equal lines below it goes instead.
+        let spare = (1..11).find(|&line| lines[0] != 0 && lines[line] == lines[line + 1]).unwrap_or(0);
+        lines.remove(spare);
+        lines.resize(32, 0);
+        glyph.copy_from_slice(&lines);
     }
+    draw_line_graphics(&mut font, 14);
     font
 }
 
@@ -42,7 +51,16 @@ pub fn font_8x8() -> Box<Glyphs> {
             }
         }
     }
+    draw_line_graphics(&mut font, 8);
     font
+}
+
+fn draw_line_graphics(font: &mut Glyphs, height: usize) {
+    for (code, glyph) in font.iter_mut().enumerate() {
+        if let Some(drawn) = line_graphics(code, height) {
+            *glyph = drawn;
+        }
+    }
 }
 
 fn blank() -> Box<Glyphs> {
@@ -101,7 +119,9 @@ impl<'a> Psf1<'a> {
 }
 
 /// Drawn in Spleen's proportions: two dots for upright strokes, base line after line 11.
-const DRAWN: [(char, [u8; 16]); 11] = [
+const DRAWN: [(char, [u8; 16]); 13] = [
+    ('▲', [0, 0, 0, 0, 0x10, 0x10, 0x38, 0x38, 0x7C, 0x7C, 0xFE, 0xFE, 0, 0, 0, 0]),
+    ('▼', [0, 0, 0, 0, 0xFE, 0xFE, 0x7C, 0x7C, 0x38, 0x38, 0x10, 0x10, 0, 0, 0, 0]),
     ('►', [0, 0, 0, 0xC0, 0xE0, 0xF8, 0xFC, 0xFE, 0xFC, 0xF8, 0xE0, 0xC0, 0, 0, 0, 0]),
     ('◄', [0, 0, 0, 0x06, 0x0E, 0x3E, 0x7E, 0xFE, 0x7E, 0x3E, 0x0E, 0x06, 0, 0, 0, 0]),
     ('∟', [0, 0, 0, 0, 0, 0xC0, 0xC0, 0xC0, 0xC0, 0xC0, 0xFE, 0xFE, 0, 0, 0, 0]),

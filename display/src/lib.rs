@@ -5,6 +5,7 @@ pub mod exchange;
 pub mod font;
 pub mod frame;
 pub mod image;
+mod line_graphics;
 pub mod picture;
 pub mod scanout;
 pub mod text;

@@ -138,20 +138,27 @@ impl VgaCard {
     /// Bytes of [`Memory::allot`] room the card takes.
     pub const MEMORY_BYTES: u64 = MEMORY_BYTES;
 
-    /// Puts a card on `bus`, with its video memory in `memory`. Attach it to the PCI root at
-    /// [`crate::layout::pci::VGA`].
-    pub fn install(bus: &Arc<Bus>, memory: &Arc<Memory>, clock: &Clock) -> Shared<VgaCard> {
-        let card = shared(VgaCard {
+    /// A card on no bus, with its video memory in `memory`: for tests. Use [`VgaCard::install`].
+    pub fn new(memory: &Arc<Memory>, clock: &Clock) -> VgaCard {
+        let layer = memory.layer();
+        layer.set(vec![legacy_hole()]);
+        VgaCard {
             chip: Vga::new(),
             config: config_space(),
-            windows: BarWindows::new(bus.clone()),
+            windows: BarWindows::unconnected(),
             linear: LinearMemory { memory: memory.clone(), base: memory.allot(MEMORY_BYTES) },
-            layer: memory.layer(),
+            layer,
             framebuffer: None,
             clock: clock.clone(),
             touched: true,
             phases: (false, false),
-        });
+        }
+    }
+
+    /// Puts a card on `bus`, with its video memory in `memory`. Attach it to the PCI root at
+    /// [`crate::layout::pci::VGA`].
+    pub fn install(bus: &Arc<Bus>, memory: &Arc<Memory>, clock: &Clock) -> Shared<VgaCard> {
+        let card = shared(VgaCard::new(memory, clock));
         let vbe_data = WindowSpec::ports(2).widths(Width::Word, Width::Word);
         let placed = [
             (window::MONOCHROME, WindowSpec::ports(0xC), 0x3B0),
@@ -166,10 +173,9 @@ impl VgaCard {
         }
         let registers = WindowSpec::memory(REGISTER_BYTES.into(), Width::Word);
         let registers = bus.add(&card, window::REGISTERS, registers, None);
-        let mut locked = card.lock();
-        locked.windows.add(REGISTERS_BAR, 0, registers);
-        locked.layer.set(vec![legacy_hole()]);
-        drop(locked);
+        let mut windows = BarWindows::new(bus.clone());
+        windows.add(REGISTERS_BAR, 0, registers);
+        card.lock().windows = windows;
         card
     }
 
@@ -301,6 +307,11 @@ fn config_space() -> ConfigSpace {
         .bar_memory(REGISTERS_BAR, REGISTER_BYTES, false)
 }
 
+/// The port that an access to a window from port `first` on means.
+fn port(first: u16, at: At) -> u16 {
+    first.wrapping_add(at.offset as u16)
+}
+
 /// The legacy window is the card's, not RAM.
 fn legacy_hole() -> Mapping {
     Mapping::hole(VGA_WINDOW, EXPANSION_ROMS)
@@ -313,8 +324,8 @@ impl Device for VgaCard {
 
     fn read(&mut self, at: At, width: Width) -> u64 {
         match at.window {
-            window::MONOCHROME => self.chip.port_read(0x3B0 + at.offset as u16, self.clock.now()).into(),
-            window::COLOUR => self.chip.port_read(0x3C0 + at.offset as u16, self.clock.now()).into(),
+            window::MONOCHROME => self.chip.port_read(port(0x3B0, at), self.clock.now()).into(),
+            window::COLOUR => self.chip.port_read(port(0x3C0, at), self.clock.now()).into(),
             window::VBE_INDEX => self.chip.vbe.index.into(),
             window::VBE_DATA | window::VBE_DATA_EVEN => self.chip.vbe.read().into(),
             window::MEMORY => self.memory_read(at.offset, width),
@@ -326,8 +337,8 @@ impl Device for VgaCard {
     fn write(&mut self, at: At, width: Width, value: u64) {
         self.touched = true;
         match at.window {
-            window::MONOCHROME => self.chip.port_write(0x3B0 + at.offset as u16, value as u8),
-            window::COLOUR => self.chip.port_write(0x3C0 + at.offset as u16, value as u8),
+            window::MONOCHROME => self.chip.port_write(port(0x3B0, at), value as u8),
+            window::COLOUR => self.chip.port_write(port(0x3C0, at), value as u8),
             window::VBE_INDEX => self.chip.vbe.index = value as u16,
             window::VBE_DATA | window::VBE_DATA_EVEN => {
                 self.set_vbe_register(self.chip.vbe.index, value as u16)

@@ -37,6 +37,12 @@ pub fn planes_of(bits: u8) -> u32 {
     (0..4).filter(|plane| bits >> plane & 1 != 0).fold(0, |mask, plane| mask | 0xFF << (8 * plane))
 }
 
+/// The cell of a chain-4 address. Its lowest bits chose the plane; address bits 14 and 15 take their place,
+/// as the CRTC's doubleword addressing expects.
+fn chained(low: usize) -> usize {
+    low & 0xFFFC | low >> 14 & 3
+}
+
 /// Where one CPU access goes.
 struct Target {
     cell: usize,
@@ -68,7 +74,7 @@ impl Planes {
         let high = (bank as usize) << 16;
         let low = (offset & 0xFFFF) as usize;
         let (low, planes) = if sequencer.chain_4() {
-            (low & !3, 1 << (offset & 3))
+            (chained(low), 1 << (offset & 3))
         } else if sequencer.odd_even() {
             (low & !1, 0b0101 << (offset & 1))
         } else {
@@ -131,6 +137,6 @@ impl Planes {
 
     /// The CPU writes four aligned bytes in chain-4 mode, unchanged: the common case of mode 13h.
     pub fn write_chained(&mut self, offset: u32, value: u32) {
-        self.cells[(offset & 0xFFFC) as usize] = value;
+        self.cells[chained((offset & 0xFFFC) as usize)] = value;
     }
 }

@@ -275,3 +275,36 @@ fn any_access_anywhere_is_survived() {
         }
     }
 }
+
+#[test]
+fn wide_writes_to_mode_13h_are_the_same_as_bytes() {
+    let (wide, narrow) = (Board::new(), Board::new());
+    for board in [&wide, &narrow] {
+        board.out(0x3C2, Width::Byte, 0x63);
+        for (port, value) in
+            [(0x3C4, 0x0F02), (0x3C4, 0x0E04), (0x3CE, 0x4005), (0x3CE, 0x0506), (0x3CE, 0xFF08)]
+        {
+            board.out(port, Width::Word, value);
+        }
+    }
+    for (n, width) in [Width::Qword, Width::Dword, Width::Word, Width::Byte].into_iter().enumerate() {
+        for step in 0..700 {
+            let (address, value) =
+                (0xA_0000 + 97 * step, (n as u64 + 7 * step).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            wide.store(address, width, value);
+            for byte in 0..width.bytes() {
+                narrow.store(address + byte, Width::Byte, value >> (8 * byte) & 0xFF);
+            }
+        }
+    }
+    assert!(wide.card.lock().chip().writes_chained());
+    assert!(wide.card.lock().chip().planes == narrow.card.lock().chip().planes);
+}
+
+#[test]
+fn the_card_keeps_the_contract() {
+    crate::contract::check(|| {
+        let memory = Memory::new(MIB, VgaCard::MEMORY_BYTES).unwrap();
+        VgaCard::new(&memory, &Clock::manual())
+    });
+}

@@ -1,6 +1,10 @@
 //! What a guest and a person can see of the VGA, chip and card.
 
 mod card;
+mod planes;
+mod ports;
+mod registers;
+mod screens;
 mod text;
 
 use display::Picture;
@@ -28,7 +32,7 @@ fn picture(vga: &Vga) -> Picture {
 }
 
 fn set_indexed(vga: &mut Vga, port: u16, first: u8, values: &[u8]) {
-    for (index, &value) in (first..).zip(values) {
+    for (index, &value) in (first..=0xFF).zip(values) {
         vga.port_write(port, index);
         vga.port_write(port + 1, value);
     }
