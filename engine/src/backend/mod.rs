@@ -25,6 +25,29 @@ pub trait Vcpu: Send {
     /// Replaces the complete state.
     fn set_registers(&mut self, registers: &Registers) -> Result<(), VcpuError>;
 
+    /// Power-on or reset, beginning with `registers`. Unlike [`Vcpu::set_registers`] this also resets what
+    /// a backend keeps beside the registers (the host kernel's local APIC and startup state).
+    fn reset(&mut self, registers: &Registers) -> Result<(), VcpuError> {
+        self.set_registers(registers)
+    }
+
+    /// State beside the registers that a saved machine needs; empty where there is none.
+    fn save_beside(&mut self) -> Result<Vec<u8>, VcpuError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes over what [`Vcpu::save_beside`] gave. After [`Vcpu::set_registers`].
+    fn load_beside(&mut self, state: &[u8]) -> Result<(), VcpuError> {
+        match state {
+            [] => Ok(()),
+            _ => Err(VcpuError::new(
+                VcpuErrorKind::Registers,
+                "the saved machine kept its local APICs in the host's kernel: choose the same backend and \
+                 interrupt mode",
+            )),
+        }
+    }
+
     /// A handle with which any thread takes control back, at once.
     fn kicker(&self) -> Kicker;
 

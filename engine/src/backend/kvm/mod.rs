@@ -3,6 +3,7 @@
 //! [`Host`] is the open device, [`KvmVm`] one machine's memory and interrupt wiring, [`KvmVcpu`] one CPU.
 
 pub mod bell;
+pub mod chips;
 pub mod cpuid;
 pub mod debug;
 pub mod exit;

@@ -15,11 +15,13 @@ use super::bell::KvmBell;
 use super::debug::{self, Debugging, Watch};
 use super::exit::{self, Exit};
 use super::vm::{KvmVm, create};
-use super::{fpu, ioctl, msr, registers};
+use super::{chips, fpu, ioctl, msr, registers};
 use crate::backend::{InterruptMode, Kicker, Vcpu, VcpuError, VcpuErrorKind};
 
 const IF: u64 = 1 << 9;
 const HLT: u64 = 0xF4;
+/// IA32_APIC_BASE: this is the bootstrap processor.
+const BOOTSTRAP: u64 = 1 << 8;
 
 /// A vCPU that KVM runs.
 pub struct KvmVcpu {
@@ -45,6 +47,8 @@ pub struct KvmVcpu {
     avx: bool,
     /// The host keeps the time-stamp offset it is given.
     tsc_offset: bool,
+    /// The local APIC as the kernel made it, where it has one.
+    lapic_at_reset: Option<Box<kvm_lapic_state>>,
 }
 
 impl KvmVcpu {
@@ -60,6 +64,10 @@ impl KvmVcpu {
         let leaves =
             fd.get_cpuid2(KVM_MAX_CPUID_ENTRIES).map_err(create("KVM does not give the CPU's features"))?;
         let avx = leaves.as_slice().iter().any(|e| e.function == 1 && e.ecx & 1 << 28 != 0);
+        let lapic_at_reset = match vm.mode() {
+            InterruptMode::Glass => None,
+            _ => Some(Box::new(fd.get_lapic().map_err(create("KVM does not give the local APIC"))?)),
+        };
         let host_tsc_hz = u64::from(fd.get_tsc_khz().unwrap_or(0)) * 1000;
         Ok(KvmVcpu {
             run_bytes: vm.fd().run_size(),
@@ -73,6 +81,7 @@ impl KvmVcpu {
             host_tsc_hz,
             avx,
             tsc_offset: features.tsc_offset && keeps_tsc_offset(&fd),
+            lapic_at_reset,
             fd,
             vm,
             index,
@@ -103,17 +112,6 @@ impl KvmVcpu {
     /// Whether the host takes the time-stamp offset exactly as it is given.
     pub fn has_exact_tsc_offset(&self) -> bool {
         self.tsc_offset
-    }
-
-    /// Puts a CPU with a local APIC in the kernel into the state after INIT: the first one runs, the
-    /// others wait for a start-up message. Call after [`Vcpu::set_registers`] on reset.
-    pub fn reset_run_state(&mut self) -> Result<(), VcpuError> {
-        self.halted = false;
-        if !self.has_kernel_apic() {
-            return Ok(());
-        }
-        let mp_state = if self.index == 0 { KVM_MP_STATE_RUNNABLE } else { KVM_MP_STATE_UNINITIALIZED };
-        self.fd.set_mp_state(kvm_mp_state { mp_state }).map_err(registers_error)
     }
 
     /// One instruction, or one interrupt delivery.
@@ -433,6 +431,10 @@ impl KvmVcpu {
         bus.timestamp().saturating_add(u64::try_from(scaled).unwrap_or(u64::MAX)).max(1)
     }
 
+    fn set_run_state(&self, mp_state: u32) -> Result<(), VcpuError> {
+        self.fd.set_mp_state(kvm_mp_state { mp_state }).map_err(registers_error)
+    }
+
     fn linear_rip(&mut self) -> Result<u64, VcpuError> {
         let regs = self.fd.get_regs().map_err(registers_error)?;
         let cs = self.fd.get_sregs().map_err(registers_error)?.cs;
@@ -563,11 +565,14 @@ impl Vcpu for KvmVcpu {
                 (false, KVM_MP_STATE_HALTED) => KVM_MP_STATE_RUNNABLE,
                 (_, other) => other, // a CPU that waits for its start-up message goes on waiting
             };
-            self.fd.set_mp_state(kvm_mp_state { mp_state: wanted }).map_err(registers_error)?;
+            self.set_run_state(wanted)?;
         } else {
             sregs.apic_base = registers::kernel_apic_base(sregs.apic_base);
             self.halted = state.halted;
             self.apic_base = state.msrs.apic_base;
+        }
+        if self.index == 0 {
+            sregs.apic_base |= BOOTSTRAP;
         }
         self.fd.set_sregs(&sregs).map_err(registers_error)?;
         self.fd.set_regs(&registers::general_to_kvm(state)).map_err(registers_error)?;
@@ -586,6 +591,47 @@ impl Vcpu for KvmVcpu {
         self.fd.set_vcpu_events(&registers::events_to_kvm(state)).map_err(registers_error)?;
         self.run_area_is_current = false;
         self.debugging.stopped_at = None;
+        Ok(())
+    }
+
+    fn reset(&mut self, state: &Registers) -> Result<(), VcpuError> {
+        self.set_registers(state)?;
+        self.deadline = 0;
+        if let Some(lapic) = &self.lapic_at_reset {
+            self.fd.set_lapic(lapic).map_err(registers_error)?;
+            self.set_run_state(match self.index {
+                0 => KVM_MP_STATE_RUNNABLE,
+                _ => KVM_MP_STATE_UNINITIALIZED, // waits for a start-up message
+            })?;
+        }
+        Ok(())
+    }
+
+    fn save_beside(&mut self) -> Result<Vec<u8>, VcpuError> {
+        if !self.has_kernel_apic() {
+            return Ok(self.deadline.to_le_bytes().to_vec());
+        }
+        let run_state = self.fd.get_mp_state().map_err(registers_error)?.mp_state;
+        let lapic = self.fd.get_lapic().map_err(registers_error)?;
+        Ok(chips::encode_lapic(run_state, &lapic))
+    }
+
+    fn load_beside(&mut self, state: &[u8]) -> Result<(), VcpuError> {
+        let other = || {
+            let text = "the saved machine had its local APICs elsewhere: choose the backend and the \
+                        interrupt mode it was saved with";
+            VcpuError::new(VcpuErrorKind::Registers, text)
+        };
+        if self.has_kernel_apic() {
+            let (run_state, lapic) = chips::decode_lapic(state).ok_or_else(other)?;
+            self.fd.set_lapic(&lapic).map_err(registers_error)?;
+            return self.set_run_state(run_state);
+        }
+        // Saved by the software CPU there is none: its deadline is the local APIC's.
+        self.deadline = match state {
+            [] => 0,
+            _ => u64::from_le_bytes(state.try_into().map_err(|_| other())?),
+        };
         Ok(())
     }
 

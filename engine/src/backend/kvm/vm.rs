@@ -14,6 +14,7 @@ use kvm_ioctls::{Cap, VmFd};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::bell::KvmBell;
+use super::chips::Chips;
 use super::host::{Features, Host};
 use super::slots::{self, Slot};
 use super::vcpu::KvmVcpu;
@@ -45,6 +46,8 @@ pub struct KvmVm {
     /// Why the last change of the slots failed; the next run reports it.
     trouble: Mutex<Option<String>>,
     end_of_interrupt: OnceLock<EndOfInterrupt>,
+    /// The kernel's interrupt controllers and timer as it made them (`kernel` mode).
+    chips_at_reset: Option<Chips>,
 }
 
 impl KvmVm {
@@ -70,6 +73,10 @@ impl KvmVm {
             fd.set_tss_address(TASK_STATE as usize).map_err(create("KVM cannot place its task state"))?;
         }
         irqchip::create(&fd, mode, &features)?;
+        let chips_at_reset = match mode {
+            InterruptMode::Kernel => Some(Chips::read(&fd)?),
+            _ => None,
+        };
         let vm = Arc::new(KvmVm {
             fd,
             memory,
@@ -83,6 +90,7 @@ impl KvmVm {
             bells: Mutex::default(),
             trouble: Mutex::default(),
             end_of_interrupt: OnceLock::new(),
+            chips_at_reset,
         });
         let follower = Arc::downgrade(&vm);
         vm.memory.on_layout_change(move || {
@@ -130,6 +138,34 @@ impl KvmVm {
     /// I/O APIC outside the kernel (`split` only). Can be set once.
     pub fn on_end_of_interrupt(&self, listener: impl Fn(u8) + Send + Sync + 'static) {
         let _ = self.end_of_interrupt.set(Box::new(listener));
+    }
+
+    /// Resets the interrupt controllers and the timer that the kernel has. The local APICs are reset with
+    /// their vCPUs.
+    pub fn reset_chips(&self) -> Result<(), VcpuError> {
+        self.chips_at_reset.as_ref().map_or(Ok(()), |chips| chips.write(&self.fd))
+    }
+
+    /// The state of the chips the kernel has; empty where it has none.
+    pub fn save_chips(&self) -> Result<Vec<u8>, VcpuError> {
+        match self.mode {
+            InterruptMode::Kernel => Ok(Chips::read(&self.fd)?.encode()),
+            InterruptMode::Glass | InterruptMode::Split => Ok(Vec::new()),
+        }
+    }
+
+    /// Takes over what [`KvmVm::save_chips`] gave.
+    pub fn load_chips(&self, state: &[u8]) -> Result<(), VcpuError> {
+        let chips = Chips::decode(state);
+        match (self.mode, chips) {
+            (InterruptMode::Kernel, Some(chips)) => chips.write(&self.fd),
+            (InterruptMode::Glass | InterruptMode::Split, _) if state.is_empty() => Ok(()),
+            _ => {
+                let text = "the saved machine had its interrupt controllers elsewhere: choose the interrupt \
+                            mode it was saved with";
+                Err(VcpuError::new(VcpuErrorKind::Registers, text))
+            }
+        }
     }
 
     pub(super) fn ended_interrupt(&self, vector: u8) {

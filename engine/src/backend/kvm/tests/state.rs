@@ -1,10 +1,10 @@
 //! Registers through the kernel and back.
 
-use cpu::Stop;
 use cpu::registers::{Event, EventKind, Segment, Table};
+use cpu::{RunLimit, Stop};
 
-use super::board::{guest, start_state};
-use crate::backend::Vcpu;
+use super::board::{guest, guest_in, start_state};
+use crate::backend::{InterruptMode, Vcpu};
 
 #[test]
 fn the_whole_state_survives_the_kernel() {
@@ -63,4 +63,47 @@ fn a_halted_cpu_is_still_halted_after_it_was_restored() {
     guest.vcpu.set_registers(&saved).unwrap();
     assert_eq!(guest.run(), Stop::Halted);
     assert_eq!(guest.state().rip, 0x1001);
+}
+
+#[test]
+fn the_kernels_chips_are_saved_loaded_and_reset() {
+    // mov al, 0x42; out 0x21, al (mask of the first 8259A); jmp $
+    let Some(mut guest) = guest_in(InterruptMode::Kernel, &[0xB0, 0x42, 0xE6, 0x21, 0xEB, 0xFE]) else {
+        return;
+    };
+    let fresh = guest.vm.save_chips().unwrap();
+    let beside = guest.vcpu.save_beside().unwrap();
+    let kicker = guest.vcpu.kicker();
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        kicker.kick();
+    });
+    assert_eq!(guest.run(), Stop::Kicked);
+    later.join().unwrap();
+    let masked = guest.vm.save_chips().unwrap();
+    assert_ne!(masked, fresh);
+    guest.vm.reset_chips().unwrap();
+    assert_eq!(guest.vm.save_chips().unwrap()[..520], fresh[..520], "the first 8259A");
+    guest.vm.load_chips(&masked).unwrap();
+    assert_eq!(guest.vm.save_chips().unwrap()[..520], masked[..520]);
+    guest.vcpu.reset(&start_state()).unwrap();
+    assert_eq!(guest.vcpu.save_beside().unwrap(), beside);
+    guest.vcpu.load_beside(&beside).unwrap();
+    assert!(guest.vcpu.load_beside(&[1, 2, 3]).is_err());
+    assert!(guest.vm.load_chips(&[]).is_err());
+}
+
+#[test]
+fn a_later_cpu_waits_for_its_startup_and_can_be_kicked_out_of_it() {
+    let Some(guest) = guest_in(InterruptMode::Kernel, &[0xF4]) else { return };
+    let mut second = guest.vm.create_vcpu(1, 2, Default::default()).unwrap();
+    second.reset(&start_state()).unwrap();
+    let kicker = second.kicker();
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        kicker.kick();
+    });
+    assert_eq!(second.run(&*guest.board, RunLimit::NONE).unwrap(), Stop::Kicked);
+    later.join().unwrap();
+    assert_eq!(second.registers().unwrap().rip, 0x1000, "nothing was executed");
 }
