@@ -116,15 +116,15 @@ fn cell_line(text: &Text, cell: u16, scan: u32, cursor: Option<Cursor>) -> (u8, 
     let blinks = text.attributes.blink && attribute & 0x80 != 0;
     let paper_mask = if text.attributes.blink { 0x07 } else { 0x0F };
     let paper = text.colours[(attribute >> 4) & paper_mask];
-    let mut bits = text.fonts[font][usize::from(cell & 0xFF)][scan as usize];
-    if text.attributes.underline == Some(scan) && attribute & 0x07 == 1 {
-        bits = 0xFF;
+    let bits = text.fonts[font][usize::from(cell & 0xFF)][scan as usize];
+    // Cursor and underline fill the ninth dot too.
+    if cursor.is_some_and(|c| c.lit && (c.first_line..=c.last_line).contains(&scan)) {
+        return (bits, ink, ink);
     }
     if blinks && !text.attributes.blink_phase {
-        bits = 0;
+        return (0, ink, paper);
     }
-    if cursor.is_some_and(|c| c.lit && (c.first_line..=c.last_line).contains(&scan)) {
-        bits = 0xFF;
+    if text.attributes.underline == Some(scan) && attribute & 0x07 == 1 {
         return (bits, ink, ink);
     }
     (bits, ink, paper)

@@ -73,7 +73,8 @@ fn text(vga: &Vga, now: Nanoseconds) -> Text {
     let beam = Timing::of(vga).beam(now);
     let (columns, cell_height) = (crtc.columns(), crtc.row_lines());
     let repeat_lines = repeats(crtc.double_scan());
-    let rows = crtc.lines().div_ceil(cell_height * repeat_lines);
+    // A row cut off at the bottom is not one that software counts.
+    let rows = (crtc.lines() / (cell_height * repeat_lines)).max(1);
     let mut cells = Vec::with_capacity((columns * rows) as usize);
     let mut cursor = None;
     let cursor_lines = crtc.cursor_lines().filter(|lines| lines.0 < cell_height);

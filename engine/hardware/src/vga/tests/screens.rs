@@ -209,7 +209,7 @@ fn a_split_screen_goes_on_at_address_0_on_any_line() {
     set_attribute(&mut vga, 0x13, &[0x02]);
     for last_before in [99u32, 100, 301] {
         set_indexed(&mut vga, 0x3D4, 0x11, &[0x0E]);
-        set_indexed(&mut vga, 0x3D4, 0x07, &[0x0F | (last_before >> 8 & 1) as u8 * 0x10]);
+        set_indexed(&mut vga, 0x3D4, 0x07, &[0x0F | (last_before >> 4) as u8 & 0x10]);
         set_indexed(&mut vga, 0x3D4, 0x09, &[0x01]);
         set_indexed(&mut vga, 0x3D4, 0x18, &[last_before as u8]);
         let whole = (last_before + 1).is_multiple_of(2);
@@ -274,4 +274,33 @@ fn planar_modes_of_the_display_interface_reach_their_lower_part_by_bank() {
     let last = 1024 / 8 * 768 - 1 - 0x1_0000;
     write(&mut vga, 0xA_0000 + last, 0x0D);
     check(&vga, (1024, 768), (1024, 768), |x, y| dac_colour(if y == 767 && x >= 1016 { 0x0D } else { 0 }));
+}
+
+#[test]
+fn any_registers_make_a_picture() {
+    let (mut texts, mut others) = (0, 0);
+    for seed in 0..80u64 {
+        let mut vga = if seed % 4 == 0 { vbe_mode(u16::from(pattern(seed)) + 1, 7, 4) } else { Vga::new() };
+        let mut at = seed << 16;
+        let mut random = || {
+            at += 1;
+            pattern(at)
+        };
+        vga.sequencer.registers = std::array::from_fn(|_| random());
+        vga.crtc.registers = std::array::from_fn(|_| random());
+        vga.graphics.registers = std::array::from_fn(|_| random());
+        vga.attribute.registers = std::array::from_fn(|_| random());
+        vga.sequencer.registers[..2].copy_from_slice(&[3, random() & 0x1F]);
+        vga.crtc.registers[0x17] |= 0x80;
+        vga.attribute.index = 0x20;
+        let mut frame = display::Frame::default();
+        display::render(&picture(&vga), &mut frame);
+        assert_eq!(frame.pixels.len(), frame.width as usize * frame.height as usize);
+        assert!(!frame.pixels.is_empty());
+        match picture(&vga) {
+            Picture::Text(_) => texts += 1,
+            _ => others += 1,
+        }
+    }
+    assert!(texts > 10 && others > 10, "both kinds are reached");
 }

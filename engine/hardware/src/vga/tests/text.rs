@@ -179,3 +179,38 @@ fn the_screen_goes_dark_by_each_of_its_switches() {
         vga.port_write(0x3C0, 0);
     }));
 }
+
+#[test]
+fn mode_7_is_monochrome_text_at_b0000() {
+    let crtc = [
+        0x5F, 0x4F, 0x50, 0x82, 0x55, 0x81, 0xBF, 0x1F, 0x00, 0x4D, 0x0B, 0x0C, 0x00, 0x00, 0x00, 0x00, 0x83,
+        0x85, 0x5D, 0x28, 0x0D, 0x63, 0xBA, 0xA3, 0xFF,
+    ];
+    let attribute =
+        [0, 8, 8, 8, 8, 8, 8, 8, 0x10, 0x18, 0x18, 0x18, 0x18, 0x18, 0x18, 0x18, 0x0E, 0, 0x0F, 8];
+    let mut vga = text_vga();
+    registers::program(
+        &mut vga,
+        0xA6,
+        [0, 3, 0, 2],
+        crtc,
+        attribute,
+        [0, 0, 0, 0, 0, 0x10, 0x0A, 0x0F, 0xFF],
+    );
+    vga.port_write(0x3C2, 0xA6);
+    assert_eq!(vga.window_target(0x1_8000), WindowTarget::Nowhere, "0xB8000 is the colour adapter's");
+    for (n, byte) in (0..).zip(b"M\x01D\x01A\x01") {
+        let WindowTarget::Planes(at) = vga.window_target(0x1_0000 + n) else { panic!("0xB0000 is decoded") };
+        vga.planes_write(at, *byte);
+    }
+    set_indexed(&mut vga, 0x3B4, 0x0E, &[0, 3]);
+    let text = text_of(&vga);
+    assert_eq!((text.columns, text.rows, text.cell_width, text.cell_height), (80, 25, 9, 14));
+    assert_eq!(text.attributes.underline, Some(13));
+    assert_eq!(text.cursor.map(|cursor| (cursor.column, cursor.first_line)), Some((3, 11)));
+    assert_eq!(screen_text(&picture(&vga)).unwrap().trim_end(), "MDA");
+    let mut frame = Frame::default();
+    render(&picture(&vga), &mut frame);
+    assert_eq!((frame.width, frame.height), (720, 350));
+    assert!(frame.pixels[13 * 720..][..27].iter().all(|&pixel| pixel == text.colours[1]), "underlined");
+}
