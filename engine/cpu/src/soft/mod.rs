@@ -29,3 +29,6 @@ pub mod walk;
 mod blocks;
 mod convert;
 mod flags;
+
+#[cfg(test)]
+mod tests;

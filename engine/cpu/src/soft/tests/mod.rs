@@ -1,0 +1,8 @@
+//! What a guest can see of the system half, tested on a flat machine.
+
+mod control;
+mod interrupts;
+mod machine;
+mod paging;
+mod tasks;
+mod transfers;
