@@ -13,8 +13,11 @@ mod ioctl;
 pub mod irqchip;
 pub mod msr;
 pub mod registers;
+mod run;
+mod serve;
 pub mod slots;
 pub mod speed;
+mod state;
 #[cfg(test)]
 mod tests;
 pub mod vcpu;

@@ -7,4 +7,5 @@ mod decoding;
 mod interrupts;
 mod kicks;
 mod layout;
+mod long_mode;
 mod state;
