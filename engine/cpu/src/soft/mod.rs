@@ -6,6 +6,7 @@ pub mod control;
 pub mod descriptor;
 pub mod fault;
 pub mod flag_control;
+pub mod fpu_control;
 pub mod interrupt;
 pub mod memory;
 pub mod model;

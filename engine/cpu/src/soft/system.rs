@@ -9,7 +9,9 @@ use crate::soft::fault::{ColdHandler, Fallible, Fault, Flow};
 use crate::soft::model::{CpuModel, Feature, Live};
 use crate::soft::state::{Cpu, flag};
 use crate::soft::walk::bits;
-use crate::soft::{control, flag_control, interrupt, msr, segmentation, syscall, tables, transfer};
+use crate::soft::{
+    control, flag_control, fpu_control, interrupt, msr, segmentation, syscall, tables, transfer,
+};
 
 const GP: Fault = Fault::general_protection(0);
 const UD: Fault = Fault::invalid_opcode();
@@ -24,6 +26,7 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         .or_else(|| flag_control::handler(instruction))
         .or_else(|| msr::handler(instruction))
         .or_else(|| syscall::handler(instruction))
+        .or_else(|| fpu_control::handler(instruction))
 }
 
 fn own(instruction: &Instruction) -> Option<ColdHandler> {

@@ -141,7 +141,7 @@ fn permitted(p: &Paging, levels: &[Level], access: Access, privilege: Privilege)
             let wp_ok = writable || p.cr0 & CR0_WP == 0;
             wp_ok && (!user_page || !smap_stops)
         }
-        Access::Execute => !nx && !(user_page && p.cr4 & CR4_SMEP != 0),
+        Access::Execute => !(nx || user_page && p.cr4 & CR4_SMEP != 0),
     }
 }
 
