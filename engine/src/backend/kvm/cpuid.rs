@@ -91,6 +91,8 @@ fn restrict(entry: &mut kvm_cpuid_entry2) {
         (0xD, 0) => {
             entry.eax &= XCR0 as u32;
             entry.edx = 0;
+            // The area for all components offered: legacy region and header, and the high halves of YMM.
+            entry.ecx = if entry.eax & 0b100 != 0 { 576 + 256 } else { 576 };
         }
         // Without XSAVES there is no IA32_XSS to keep.
         (0xD, 1) => {
@@ -206,7 +208,8 @@ mod tests {
         assert_eq!(seven.ebx >> 16 & 1, 0, "AVX-512");
         assert_eq!(seven.ebx >> 5 & 1, 1, "AVX2 stays");
         assert_eq!(seven.ecx >> 3 & 1, 0, "protection keys");
-        assert_eq!(leaf(&all, 0xD, 0).unwrap().eax, 7);
+        let area = leaf(&all, 0xD, 0).unwrap();
+        assert_eq!((area.eax, area.ecx), (7, 832));
         assert_eq!(leaf(&all, 0xD, 9), None);
         assert_eq!(leaf(&all, 1, 0).unwrap().ecx >> 5 & 1, 0, "VMX");
     }

@@ -54,7 +54,10 @@ impl KvmVm {
     /// A virtual machine over `memory`, whose map it follows from now on.
     pub fn new(host: &Host, memory: Arc<Memory>, mode: InterruptMode) -> Result<Arc<KvmVm>, VcpuError> {
         let features = host.features();
-        let fd = host.kvm().create_vm().map_err(|error| {
+        // The kernel gives up on a pending signal, which may well be a timer of ours.
+        let made = std::iter::repeat_with(|| host.kvm().create_vm())
+            .find(|made| !matches!(made, Err(error) if error.errno() == libc::EINTR));
+        let fd = made.expect("repeats until it is found").map_err(|error| {
             let context = match error.errno() {
                 libc::EBUSY => "another hypervisor holds the processor's virtualization; stop its machines",
                 _ => "KVM cannot make a virtual machine",
