@@ -9,4 +9,5 @@ pub mod stop;
 pub use bus::{GuestBus, HostPage};
 pub use pins::{Pins, Signal};
 pub use registers::{Registers, Segment, Table};
+pub use soft::model::CpuModel;
 pub use stop::{FaultRecord, RunLimit, Stop};

@@ -10,22 +10,31 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
+
 pub use feature::{Feature, Features, Output};
 
 /// A processor model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CpuModel {
     /// An 80486 with CPUID.
+    #[serde(rename = "486")]
     I486,
     /// A Pentium III.
+    #[serde(rename = "pentium3")]
     Pentium3,
     /// The x86-64 baseline.
+    #[serde(rename = "x86-64-v1")]
     X86_64V1,
     /// x86-64 with SSE4.2, POPCNT and CMPXCHG16B.
+    #[serde(rename = "x86-64-v2")]
     X86_64V2,
     /// x86-64 with AVX2, BMI, FMA and MOVBE.
+    #[serde(rename = "x86-64-v3")]
+    #[default]
     X86_64V3,
     /// Whatever of the host's features can be offered.
+    #[serde(rename = "host")]
     Host,
 }
 
