@@ -2,6 +2,7 @@
 
 pub mod kicker;
 pub mod kvm;
+pub mod soft;
 
 use std::error::Error;
 use std::fmt;
