@@ -14,6 +14,7 @@ pub mod contract;
 pub mod device;
 pub mod firmware;
 pub mod ide;
+pub mod input;
 pub mod interrupts;
 pub mod layout;
 pub mod line;

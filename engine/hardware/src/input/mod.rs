@@ -1,0 +1,12 @@
+//! Keyboard, mouse, and the 8042 controller between them and the guest.
+
+pub mod controller;
+pub mod i8042;
+pub mod key;
+pub mod keyboard;
+pub mod mouse;
+pub mod typing;
+
+pub use i8042::I8042;
+pub use key::Key;
+pub use keyboard::Leds;
