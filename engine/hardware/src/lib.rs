@@ -11,6 +11,7 @@ pub mod chipset;
 pub mod clock;
 #[cfg(test)]
 pub mod contract;
+pub mod debug;
 pub mod device;
 pub mod firmware;
 pub mod ide;
@@ -22,6 +23,7 @@ pub mod memory;
 pub mod pci;
 pub mod requests;
 pub mod serial;
+pub mod timers;
 pub mod vga;
 
 pub use access::{At, Width};
