@@ -135,7 +135,7 @@ impl AtaDisk {
     /// ATA/ATAPI-6 table 9 gives the codes.
     fn execute(&mut self, code: u8, bay: &mut Bay) -> Result<()> {
         match code {
-            0x10..=0x1F => Ok(self.task.finish()), // RECALIBRATE
+            0x10..=0x1F => self.recalibrate(),
             0x20 | 0x21 => self.start_read(1, false, bay),
             0x24 => self.start_read(1, true, bay),
             0x25 => self.start_dma(false, true, bay),
@@ -395,6 +395,11 @@ impl AtaDisk {
             next += now;
         }
         self.moved(first, count, count, wide);
+        self.task.finish();
+        Ok(())
+    }
+
+    fn recalibrate(&mut self) -> Result<()> {
         self.task.finish();
         Ok(())
     }

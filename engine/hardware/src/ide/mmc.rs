@@ -123,10 +123,8 @@ pub fn execute(drive: &mut Optical, packet: &[u8; PACKET], bay: &mut Bay) -> Res
     let code = packet[0];
     // These are answered whatever the medium does, SPC-2 §7.25 and MMC-3 §5.10.
     let unconcerned = matches!(code, 0x03 | 0x12 | 0x46 | 0x4A);
-    if !unconcerned {
-        if let Some(attention) = drive.attention.take() {
-            return Err(attention);
-        }
+    if let Some(attention) = drive.attention.take_if(|_| !unconcerned) {
+        return Err(attention);
     }
     if code != 0x03 {
         drive.sense = Sense::default();

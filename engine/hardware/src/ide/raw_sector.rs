@@ -71,7 +71,7 @@ pub fn block_of_msf([minute, second, frame]: [u8; 3]) -> Option<u32> {
 pub fn mode_1(block: u32, user: &[u8; 2048]) -> [u8; RAW] {
     let mut sector = [0; RAW];
     sector[1..11].fill(0xFF);
-    let bcd = |value: u8| (value / 10 % 10) << 4 | value % 10;
+    let bcd = |value: u8| value / 10 % 10 * 16 + value % 10;
     let msf = msf_of_block(block).map(bcd);
     sector[12..15].copy_from_slice(&msf);
     sector[15] = 1;
