@@ -94,12 +94,14 @@ pub struct I440Fx {
     chip: Chip,
     rom: Option<SystemRom>,
     layer: Layer,
+    ram_end: u64,
 }
 
 impl I440Fx {
     /// The bridge, with `rom` behind it. Its memory layer lies over those made before.
     pub fn new(memory: &Arc<Memory>, rom: Option<SystemRom>) -> I440Fx {
-        let bridge = I440Fx { chip: Chip::new(), rom, layer: memory.layer() };
+        let bridge =
+            I440Fx { chip: Chip::new(), rom, layer: memory.layer(), ram_end: memory.low_ram_bytes() };
         bridge.settle();
         bridge
     }
@@ -116,7 +118,7 @@ impl I440Fx {
         }
         for (start, end, nibble) in self.chip.segments() {
             let rom = self.rom.as_ref().and_then(|rom| rom.below_megabyte(start));
-            let ram = |bit| (nibble & bit != 0).then_some(start);
+            let ram = |bit| (nibble & bit != 0 && end <= self.ram_end).then_some(start);
             mappings.push(Mapping {
                 start,
                 end,
