@@ -1,25 +1,249 @@
-//! The cache of decoded blocks.
+//! The cache of decoded blocks: at most 32 instructions of one page (or one that straddles two), known by
+//! where their bytes are in memory, their address and the mode; and what drops them when bytes change.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
+
+use super::branch::{breakpoint, jump_slot};
+use super::code_watch::Notices;
+use super::fault::{ColdHandler, Fallible, Fault};
+use super::op::Op;
+use super::select::Draft;
+use super::state::{Cpu, mode};
+use super::tlb::{ENTRIES, EMPTY, slot};
+use crate::registers::segment;
+
+/// Entries of the jump cache.
+pub const JUMPS: usize = 4096;
+/// Ops kept before everything is dropped (48 bytes each).
+const MOST_OPS: usize = 600_000;
+/// Instructions in a block.
+const LONGEST: usize = 32;
+/// No second page.
+const NONE: u64 = u64::MAX;
+
+/// An instruction without a handler of its own, with who executes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cold {
+    /// As decoded.
+    pub instruction: Instruction,
+    /// Who executes it.
+    pub handler: ColdHandler,
+}
+
+/// Where an indirect jump last found its target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Jump {
+    pub(super) rip: u64,
+    pub(super) key: u64,
+    pub(super) code_base: u64,
+    pub(super) op: *const Op,
+}
+
+const NO_JUMP: Jump = Jump { rip: 0, key: 0, code_base: 0, op: std::ptr::null() };
+
+/// What a block is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    offset: u64,
+    rip: u64,
+    base: u64,
+    mode: u32,
+}
+
+/// Multiplies and folds: keys are addresses.
+#[derive(Default)]
+struct Fold(u64);
+
+impl Hasher for Fold {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 29
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(23) ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fold>>;
+
+#[derive(Debug)]
+struct Block {
+    key: Key,
+    /// Memory offset of the page its last bytes are in, if that is another one.
+    second: u64,
+    bytes: u64,
+    ops: *mut [Op],
+    _colds: Box<[Cold]>,
+    /// Exits of other blocks linked to this one.
+    incoming: Vec<*mut Op>,
+}
+
+impl Block {
+    fn first(&self) -> *const Op {
+        self.ops as *const Op
+    }
+
+    /// Whether it has bytes in these granules of a page.
+    fn overlaps(&self, page: u64, granules: u64) -> bool {
+        let mut mask = 0u64;
+        for byte in (self.key.offset..self.key.offset + self.bytes).step_by(32).chain([self.key.offset + self.bytes - 1]) {
+            let at = if byte >> 12 == self.key.offset >> 12 { byte } else { self.second | byte & 0xFFF };
+            if at & !0xFFF == page {
+                mask |= 1 << ((at & 0xFFF) >> 6);
+            }
+        }
+        mask & granules != 0
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: `ops` came from a box in `Cpu::build`, and the dispatcher, which drops blocks, runs none.
+        drop(unsafe { Box::from_raw(self.ops) });
+    }
+}
 
 /// All decoded blocks of one vCPU.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Blocks {
     /// Drop every block before the next one runs.
     pub(super) flush_requested: bool,
+    /// The jump cache ([`JUMPS`] entries).
+    pub(super) jumps: *mut Jump,
+    /// Linear addresses to stop before: the monitor's.
+    pub(super) breakpoints: Vec<u64>,
+    table: Map<Key, u32>,
+    slab: Vec<Option<Block>>,
+    free: Vec<u32>,
+    pages: Map<u64, Vec<u32>>,
+    graveyard: Vec<Block>,
+    single: Option<Block>,
+    ops: usize,
 }
 
 impl Blocks {
     /// No blocks.
     pub fn new() -> Blocks {
-        Blocks::default()
+        Blocks {
+            flush_requested: false,
+            jumps: Box::into_raw(vec![NO_JUMP; JUMPS].into_boxed_slice()) as *mut Jump,
+            breakpoints: Vec::new(),
+            table: Map::default(),
+            slab: Vec::new(),
+            free: Vec::new(),
+            pages: Map::default(),
+            graveyard: Vec::new(),
+            single: None,
+            ops: 0,
+        }
+    }
+
+    fn jumps(&mut self) -> &mut [Jump] {
+        // SAFETY: allocated in `new` with this length, owned, and borrowed through `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.jumps, JUMPS) }
+    }
+
+    /// Takes a block out of use. It may be the running one: it is freed later.
+    fn retire(&mut self, id: u32) {
+        let Some(mut block) = self.slab[id as usize].take() else { return };
+        self.table.remove(&block.key);
+        for page in [block.key.offset & !0xFFF, block.second] {
+            if let Some(list) = self.pages.get_mut(&page) {
+                list.retain(|&other| other != id);
+            }
+        }
+        for exit in block.incoming.drain(..) {
+            // SAFETY: exits of live blocks: a retired block has taken its own off these lists.
+            unsafe {
+                (*exit).disp = 0;
+                (*exit).extra = std::ptr::null();
+            }
+        }
+        // SAFETY: `ops` is a live allocation until the block is dropped.
+        for index in 0..unsafe { (*block.ops).len() } {
+            let op = (block.ops as *mut Op).wrapping_add(index);
+            // SAFETY: as above. Only exits have a link key and the linked block's number.
+            let (is_exit, linked, target) =
+                unsafe { ((*op).length == 0, !(*op).extra.is_null(), (*op).rip as usize) };
+            if is_exit && linked {
+                if let Some(Some(target)) = self.slab.get_mut(target) {
+                    target.incoming.retain(|&exit| exit != op);
+                }
+                // SAFETY: as above.
+                unsafe {
+                    (*op).disp = 0;
+                    (*op).extra = std::ptr::null();
+                }
+            }
+        }
+        let (rip, first) = (block.key.rip, block.first());
+        let jump = &mut self.jumps()[jump_slot(rip)];
+        if jump.op == first {
+            *jump = NO_JUMP;
+        }
+        self.free.push(id);
+        self.graveyard.push(block);
+    }
+
+    /// Drops everything. Only while no block runs.
+    fn flush(&mut self) {
+        self.flush_requested = false;
+        self.jumps().fill(NO_JUMP);
+        self.table.clear();
+        self.slab.clear();
+        self.free.clear();
+        self.pages.clear();
+        self.graveyard.clear();
+        self.ops = 0;
+    }
+
+    fn retire_granules(&mut self, page: u64, granules: u64) {
+        let Some(list) = self.pages.get(&page) else { return };
+        let hit: Vec<u32> = list
+            .iter()
+            .copied()
+            .filter(|&id| {
+                self.slab[id as usize].as_ref().is_some_and(|block| block.overlaps(page, granules))
+            })
+            .collect();
+        hit.into_iter().for_each(|id| self.retire(id));
     }
 }
 
-impl super::state::Cpu {
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this length.
+        drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(self.jumps, JUMPS)) });
+    }
+}
+
+/// What `Cpu::collect` has got.
+struct Collected {
+    instructions: Vec<Instruction>,
+    bytes: u64,
+    second: u64,
+}
+
+impl Cpu {
     /// Must be called by every store that did not go through a direct write entry, after it was made: `bytes`
     /// at memory offset `offset` (inside one page) changed. Drops overwritten code.
     pub fn code_written(&mut self, offset: u64, bytes: u64) {
-        if self.watch.wrote(offset, offset + bytes) != 0 {
-            self.blocks.flush_requested = true;
+        let granules = self.watch.wrote(offset, offset + bytes);
+        if granules != 0 {
+            self.blocks.retire_granules(offset & !0xFFF, granules);
             self.leave_block = true;
         }
     }
@@ -28,5 +252,345 @@ impl super::state::Cpu {
     /// [`Self::code_written`] instead of getting a direct write entry.
     pub fn holds_code(&self, offset: u64) -> bool {
         self.watch.code_granules(offset) != 0
+    }
+
+    /// Hears what others did to code (Signal::CodeChanged). Between blocks only.
+    pub(super) fn hear_of_code(&mut self) {
+        let Notices { written, guarded, everything } = self.watch.notices();
+        if everything {
+            self.blocks.flush_requested = true;
+            self.tlbs.iter_mut().for_each(|set| set.write.iter_mut().for_each(|entry| entry.tag = EMPTY));
+        }
+        for (page, granules) in written {
+            self.blocks.retire_granules(page, granules);
+        }
+        for page in guarded {
+            if self.drop_write_entries(page) {
+                // it was writable here until now: what the other one decoded may be old
+                self.watch.may_have_written(page);
+                self.blocks.retire_granules(page, u64::MAX);
+            }
+        }
+    }
+
+    /// Takes away direct write access to a page; whether there was any.
+    fn drop_write_entries(&mut self, page: u64) -> bool {
+        let mut any = false;
+        for set in &mut self.tlbs {
+            for index in 0..ENTRIES {
+                if set.write_offset[index] == page && set.write[index].tag != EMPTY {
+                    set.write[index].tag = EMPTY;
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+
+    /// Base of CS as addresses see it.
+    #[inline]
+    pub(super) fn code_base(&self) -> u64 {
+        if self.mode & mode::LONG != 0 { 0 } else { self.segments[segment::CS].base }
+    }
+
+    /// Linear address of an offset in CS.
+    #[inline]
+    pub(super) fn code_linear(&self, rip: u64) -> u64 {
+        if self.mode & mode::LONG != 0 { rip } else { self.code_base().wrapping_add(rip) & 0xFFFF_FFFF }
+    }
+
+    /// Housekeeping before a block runs: nothing runs now, so blocks can be freed.
+    /// True if any were.
+    pub(super) fn tidy_blocks(&mut self) -> bool {
+        if self.blocks.flush_requested || self.blocks.ops > MOST_OPS {
+            self.blocks.flush();
+            return true;
+        }
+        if self.blocks.graveyard.is_empty() {
+            return false;
+        }
+        let dead: usize = self.blocks.graveyard.drain(..).map(|block| block.ops.len()).sum();
+        self.blocks.ops = self.blocks.ops.saturating_sub(dead);
+        true
+    }
+
+    /// The block at `rip`, found, or decoded now. `Err` is the fetch's fault.
+    pub(super) fn find_block(&mut self) -> Fallible<*const Op> {
+        let (rip, jump_key) = (self.rip, self.jump_key);
+        let code_base = self.segments[segment::CS].base;
+        let index = jump_slot(rip);
+        let jump = self.blocks.jumps()[index];
+        if jump.rip == rip && jump.key == jump_key && jump.code_base == code_base {
+            return Ok(jump.op);
+        }
+        let id = self.find_in_table(rip)?;
+        let Some(id) = id else { return self.single_block() };
+        let op = self.blocks.slab[id as usize].as_ref().expect("the table has live blocks").first();
+        self.blocks.jumps()[index] = Jump { rip, key: self.jump_key, code_base, op };
+        Ok(op)
+    }
+
+    /// The block at `rip`; `None` if it cannot be cached.
+    fn find_in_table(&mut self, rip: u64) -> Fallible<Option<u32>> {
+        let long = self.mode & mode::LONG != 0;
+        if !long && rip > u64::from(self.segments[segment::CS].limit) {
+            return Err(Fault::general_protection(0));
+        }
+        let linear = self.code_linear(rip);
+        let page = linear & !0xFFF;
+        // SAFETY: `tlb` points into `tlbs`.
+        let mut entry = unsafe { (&(*self.tlb).code)[slot(linear)] };
+        if entry.tag != page {
+            let place = self.translate_code(linear)?;
+            if place.host.read.is_null() {
+                return Ok(None);
+            }
+            // SAFETY: as above.
+            entry = unsafe { (&(*self.tlb).code)[slot(linear)] };
+        }
+        if entry.tag != page || !self.watch.watch().can_watch(entry.offset) {
+            return Ok(None);
+        }
+        let key = Key { offset: entry.offset | linear & 0xFFF, rip, base: self.code_base(), mode: self.mode };
+        if let Some(&id) = self.blocks.table.get(&key) {
+            let block = self.blocks.slab[id as usize].as_ref().expect("the table has live blocks");
+            let (second, bytes) = (block.second, block.bytes);
+            if !long && rip + bytes - 1 > u64::from(self.segments[segment::CS].limit) {
+                return Ok(None);
+            }
+            if second == NONE {
+                return Ok(Some(id));
+            }
+            let next = self.translate_code(self.code_linear(rip + bytes - 1))?;
+            if next.host.offset == second {
+                return Ok(Some(id));
+            }
+            self.blocks.retire(id);
+        }
+        self.build(key, entry.host).map(Some)
+    }
+
+    /// Decodes from page bytes at `host`.
+    fn build(&mut self, key: Key, host: *const u8) -> Fallible<u32> {
+        let collected = loop {
+            let collected = self.collect(key.rip, host, LONGEST)?;
+            // first watch, then look again: a store between the two is seen by one of them
+            let start = key.offset;
+            let in_first = collected.bytes.min(0x1000 - (start & 0xFFF));
+            let mut fresh = self.watch.mark(start, start + in_first);
+            if fresh {
+                self.drop_write_entries(start & !0xFFF);
+            }
+            if collected.second != NONE {
+                let more = self.watch.mark(collected.second, collected.second + collected.bytes - in_first);
+                if more {
+                    self.drop_write_entries(collected.second);
+                }
+                fresh |= more;
+            }
+            if !fresh {
+                break collected;
+            }
+            let again = self.collect(key.rip, host, LONGEST)?;
+            if again.bytes == collected.bytes && again.instructions == collected.instructions {
+                break again;
+            }
+        };
+        let block = self.place_block(key, collected, false);
+        let blocks = &mut self.blocks;
+        blocks.ops += block.ops.len();
+        let second = block.second;
+        let id = blocks.free.pop().unwrap_or_else(|| {
+            blocks.slab.push(None);
+            (blocks.slab.len() - 1) as u32
+        });
+        blocks.slab[id as usize] = Some(block);
+        blocks.table.insert(key, id);
+        blocks.pages.entry(key.offset & !0xFFF).or_default().push(id);
+        if second != NONE {
+            blocks.pages.entry(second).or_default().push(id);
+        }
+        Ok(id)
+    }
+
+    /// One instruction at `rip`, for single steps and code that cannot be cached.
+    pub(super) fn single_block(&mut self) -> Fallible<*const Op> {
+        let rip = self.rip;
+        if self.mode & mode::LONG == 0 && rip > u64::from(self.segments[segment::CS].limit) {
+            return Err(Fault::general_protection(0));
+        }
+        let mut bytes = [0; 15];
+        let count = self.fetch(self.code_linear(rip), &mut bytes)?;
+        let (instruction, _) = self.decode_one(rip, bytes, count)?;
+        let key = Key { offset: NONE, rip, base: self.code_base(), mode: self.mode };
+        let length = instruction.len() as u64;
+        let collected = Collected { instructions: vec![instruction], bytes: length, second: NONE };
+        let block = self.place_block(key, collected, true);
+        let first = block.first();
+        self.blocks.single = Some(block);
+        Ok(first)
+    }
+
+    fn place_block(&mut self, key: Key, collected: Collected, single: bool) -> Block {
+        let mut draft = Draft::new(key.mode);
+        draft.add(&collected.instructions, single);
+        let colds = draft.colds.into_boxed_slice();
+        let mut ops = draft.ops.into_boxed_slice();
+        for op in &mut ops {
+            if op.length != 0 && std::ptr::fn_addr_eq(op.run, super::branch::cold as super::op::Run) {
+                op.extra = (&raw const colds[op.extra as usize]).cast();
+            }
+        }
+        if !single && self.is_breakpoint(self.code_linear(key.rip)) {
+            ops[0].run = breakpoint;
+            ops[0].rip = key.rip;
+        }
+        Block {
+            key,
+            second: collected.second,
+            bytes: collected.bytes,
+            ops: Box::into_raw(ops),
+            _colds: colds,
+            incoming: Vec::new(),
+        }
+    }
+
+    /// Whether execution is to be looked at before the instruction at this linear address.
+    pub(super) fn is_breakpoint(&self, linear: u64) -> bool {
+        self.blocks.breakpoints.contains(&linear) || self.debug_hit(linear) != 0
+    }
+
+    /// The debug registers (bits 0 to 3) with an enabled execution breakpoint here.
+    pub(super) fn debug_hit(&self, linear: u64) -> u64 {
+        let control = self.debug[5];
+        if control & 0xFF == 0 {
+            return 0;
+        }
+        (0..4)
+            .filter(|&n| {
+                control >> (2 * n) & 3 != 0 && control >> (16 + 4 * n) & 3 == 0 && self.debug[n] == linear
+            })
+            .fold(0, |hits, n| hits | 1 << n)
+    }
+
+    /// Instructions from `rip` on, whose page is at `host`.
+    fn collect(&mut self, rip: u64, host: *const u8, most: usize) -> Fallible<Collected> {
+        let linear = self.code_linear(rip);
+        let in_page = (linear & 0xFFF) as usize;
+        let mut bytes = [0u8; 288];
+        let count = bytes.len().min(0x1000 - in_page);
+        // SAFETY: `host` is valid for the page, and the bytes lie within it.
+        unsafe { host.add(in_page).copy_to_nonoverlapping(bytes.as_mut_ptr(), count) };
+        let limit = match self.mode & mode::LONG != 0 {
+            true => u64::MAX,
+            false => u64::from(self.segments[segment::CS].limit),
+        };
+        let watching = !self.blocks.breakpoints.is_empty() || self.debug[5] & 0xFF != 0;
+        let mut decoder = Decoder::with_ip(self.bitness(), &bytes[..count], rip, DecoderOptions::NONE);
+        let mut instructions = Vec::with_capacity(most);
+        let mut length = 0;
+        while instructions.len() < most && decoder.can_decode() {
+            let instruction = decoder.decode();
+            if decoder.last_error() == DecoderError::NoMoreBytes {
+                break;
+            }
+            let end = length + instruction.len() as u64;
+            if rip.saturating_add(end - 1) > limit {
+                break;
+            }
+            if watching && !instructions.is_empty() && self.is_breakpoint(self.code_linear(rip + length)) {
+                break;
+            }
+            length = end;
+            instructions.push(instruction);
+            if instruction.is_invalid() || instruction.flow_control() != FlowControl::Next {
+                break;
+            }
+        }
+        if !instructions.is_empty() {
+            return Ok(Collected { instructions, bytes: length, second: NONE });
+        }
+        let mut first = [0; 15];
+        let count = count.min(15);
+        first[..count].copy_from_slice(&bytes[..count]);
+        let (instruction, second) = self.decode_one(rip, first, count)?;
+        Ok(Collected { instructions: vec![instruction], bytes: instruction.len() as u64, second })
+    }
+
+    fn bitness(&self) -> u32 {
+        match self.mode & (mode::LONG | mode::CODE_32) {
+            0 => 16,
+            mode::CODE_32 => 32,
+            _ => 64,
+        }
+    }
+
+    /// One instruction of which `count` bytes are in its first page; with the memory offset of the second
+    /// page if it needs that.
+    fn decode_one(&mut self, rip: u64, mut bytes: [u8; 15], count: usize) -> Fallible<(Instruction, u64)> {
+        let bitness = self.bitness();
+        let decode = |bytes: &[u8]| {
+            let mut decoder = Decoder::with_ip(bitness, bytes, rip, DecoderOptions::NONE);
+            let instruction = decoder.decode();
+            (instruction, decoder.last_error())
+        };
+        let (mut instruction, error) = decode(&bytes[..count]);
+        let mut second = NONE;
+        if error == DecoderError::NoMoreBytes && count < 15 {
+            let linear = self.code_linear(rip.wrapping_add(count as u64));
+            let mut rest = [0; 15];
+            self.fetch(linear, &mut rest)?;
+            second = self.translate_code(linear)?.host.offset & !0xFFF;
+            bytes[count..].copy_from_slice(&rest[..15 - count]);
+            let error;
+            (instruction, error) = decode(&bytes);
+            if error == DecoderError::NoMoreBytes {
+                return Err(Fault::general_protection(0));
+            }
+        } else if error == DecoderError::NoMoreBytes {
+            return Err(Fault::general_protection(0)); // longer than 15 bytes
+        }
+        let last = rip.saturating_add(instruction.len() as u64 - 1);
+        if self.mode & mode::LONG == 0 && last > u64::from(self.segments[segment::CS].limit) {
+            return Err(Fault::general_protection(0));
+        }
+        Ok((instruction, second))
+    }
+
+    /// Links an exit to the block that was found where it leads.
+    pub(super) fn link(&mut self, exit: *const Op, target: *const Op) {
+        let exit = exit as *mut Op;
+        // SAFETY: the exit belongs to the block that ran last, and nothing was freed since.
+        unsafe {
+            if (*exit).extra == target as *const () {
+                (*exit).disp = self.jump_key;
+                return;
+            }
+        }
+        let linear = self.code_linear(self.rip);
+        // SAFETY: `tlb` points into `tlbs`.
+        let entry = unsafe { &(&(*self.tlb).code)[slot(linear)] };
+        if entry.tag != linear & !0xFFF {
+            return;
+        }
+        let offset = entry.offset | linear & 0xFFF;
+        let key = Key { offset, rip: self.rip, base: self.code_base(), mode: self.mode };
+        let Some(&id) = self.blocks.table.get(&key) else { return };
+        let Some(block) = &mut self.blocks.slab[id as usize] else { return };
+        if block.first() != target {
+            return;
+        }
+        block.incoming.push(exit);
+        // SAFETY: as above.
+        let (old, linked) = unsafe { ((*exit).rip as usize, !(*exit).extra.is_null()) };
+        if linked && let Some(Some(old)) = self.blocks.slab.get_mut(old) {
+            old.incoming.retain(|&other| other != exit);
+        }
+        // SAFETY: as above.
+        unsafe {
+            (*exit).rip = u64::from(id);
+            (*exit).extra = target.cast();
+            (*exit).disp = self.jump_key;
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::registers::{Event, Msrs, Segment, Table, segment};
 
 use super::blocks::Blocks;
 use super::code_watch::{CodeWatch, Member};
+use super::dispatch::Outcome;
 use super::model::{CpuModel, Model};
 use super::tlb::TlbSet;
 use super::translations::Translations;
@@ -180,6 +181,8 @@ pub struct Cpu {
     pub(super) blocks: Blocks,
     /// This vCPU's place among those that watch the machine's code pages.
     pub(super) watch: Member,
+    /// What the last chain of blocks ended with.
+    pub(super) outcome: Outcome,
     bus: Option<NonNull<dyn GuestBus>>,
 }
 
@@ -233,6 +236,7 @@ impl Cpu {
             instructions: 0,
             blocks: Blocks::new(),
             watch,
+            outcome: Outcome::NOTHING,
             bus: None,
         });
         cpu.set_registers(&crate::registers::Registers::reset());

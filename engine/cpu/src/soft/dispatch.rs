@@ -1,0 +1,194 @@
+//! The loop around blocks: events first, then a block found or decoded and everything it is linked to, until
+//! the budget is used up or something leaves it; faults delivered; single steps where they must be.
+
+use iced_x86::Mnemonic;
+
+use super::blocks::Cold;
+use super::branch;
+use super::fault::Fault;
+use super::op::{Op, Run};
+use super::state::{Cpu, flag};
+use crate::pins::Signal;
+use crate::registers::{Event, EventKind};
+use crate::stop::Stop;
+
+/// Instructions between looks at the pins.
+const SLICE: u64 = 2048;
+/// A block may overrun the budget by this much.
+const OVERRUN: u64 = 32;
+
+/// What a chain of blocks ended with, besides `rip`.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) fault: Option<Fault>,
+    /// The exit that had no link.
+    pub(super) link_from: *const Op,
+    /// The block begins at a breakpoint.
+    pub(super) breakpoint: bool,
+}
+
+impl Outcome {
+    pub(super) const NOTHING: Outcome =
+        Outcome { fault: None, link_from: std::ptr::null(), breakpoint: false };
+}
+
+enum Attention {
+    Nothing,
+    Delivered,
+    Stop(Stop),
+}
+
+impl Cpu {
+    /// Runs up to `limit` instructions. The bus is there.
+    pub(super) fn execute(&mut self, limit: u64) -> Stop {
+        let mut remaining = limit;
+        let mut first = true;
+        loop {
+            match self.attend() {
+                Attention::Nothing => {}
+                Attention::Delivered if limit == 1 => return Stop::Step,
+                Attention::Delivered => self.outcome.link_from = std::ptr::null(),
+                Attention::Stop(stop) => return stop,
+            }
+            if remaining == 0 {
+                return if limit == 1 { Stop::Step } else { Stop::Limit };
+            }
+            let linear = self.code_linear(self.rip);
+            let at_breakpoint = self.is_breakpoint(linear);
+            if at_breakpoint && !first {
+                if self.blocks.breakpoints.contains(&linear) {
+                    return Stop::Breakpoint(linear);
+                }
+            }
+            let hits = if at_breakpoint { self.debug_hit(linear) } else { 0 };
+            let executed = if hits != 0 && self.system_flags & flag::RF == 0 {
+                self.debug[4] |= hits;
+                self.outcome.fault = Some(Fault::debug());
+                0
+            } else if at_breakpoint
+                || remaining <= OVERRUN
+                || self.interrupt_shadow
+                || self.system_flags & (flag::TF | flag::RF) != 0
+            {
+                self.step()
+            } else {
+                self.run_blocks((remaining - OVERRUN).min(SLICE) as i64)
+            };
+            first = false;
+            self.instructions += executed;
+            remaining = remaining.saturating_sub(executed);
+            if let Some(fault) = self.outcome.fault.take() {
+                if limit != u64::MAX {
+                    remaining = remaining.saturating_sub(1);
+                }
+                self.outcome.link_from = std::ptr::null();
+                let (vector, error_code) = (fault.vector, fault.error_code);
+                let event = Event { vector, error_code, kind: EventKind::Exception };
+                if let Err(records) = self.deliver(event) {
+                    return Stop::Shutdown(records);
+                }
+            }
+        }
+    }
+
+    fn attend(&mut self) -> Attention {
+        let word = self.pins.word();
+        if word == 0 && self.pending.is_none() && !self.halted {
+            return Attention::Nothing;
+        }
+        if self.pins.take(Signal::Kick) {
+            return Attention::Stop(Stop::Kicked);
+        }
+        if self.pins.take(Signal::MapChanged) {
+            self.flush_translations(true);
+        }
+        if self.pins.take(Signal::CodeChanged) {
+            self.hear_of_code();
+        }
+        let event = if let Some(event) = self.pending.take() {
+            Some(event)
+        } else if self.interrupt_shadow {
+            None
+        } else if !self.nmi_blocked && self.pins.take(Signal::Nmi) {
+            self.nmi_blocked = true;
+            Some(Event { vector: 2, error_code: None, kind: EventKind::Nmi })
+        } else if self.system_flags & flag::IF != 0 && self.pins.is_raised(Signal::Interrupt) {
+            let vector = self.bus().acknowledge_interrupt();
+            vector.map(|vector| Event { vector, error_code: None, kind: EventKind::Interrupt })
+        } else {
+            None
+        };
+        match event {
+            Some(event) => {
+                self.halted = false;
+                match self.deliver(event) {
+                    Ok(()) => Attention::Delivered,
+                    Err(records) => Attention::Stop(Stop::Shutdown(records)),
+                }
+            }
+            None if self.halted => Attention::Stop(Stop::Halted),
+            None => Attention::Nothing,
+        }
+    }
+
+    /// Runs blocks until something ends them; how many instructions that were.
+    fn run_blocks(&mut self, budget: i64) -> u64 {
+        if self.tidy_blocks() {
+            self.outcome.link_from = std::ptr::null();
+        }
+        let from = std::mem::replace(&mut self.outcome.link_from, std::ptr::null());
+        self.leave_block = false;
+        self.budget = budget;
+        match self.find_block() {
+            Ok(op) => {
+                if !from.is_null() {
+                    self.link(from, op);
+                }
+                // SAFETY: a live block's first op; blocks are freed in `tidy_blocks` only.
+                unsafe { ((*op).run)(self, op) };
+            }
+            Err(fault) => self.outcome.fault = Some(fault),
+        }
+        (budget - self.budget) as u64
+    }
+
+    /// One instruction, with what TF, RF and the interrupt shadow mean for it.
+    fn step(&mut self) -> u64 {
+        self.tidy_blocks();
+        self.leave_block = false;
+        self.interrupt_shadow = false;
+        let before = self.system_flags;
+        let op = match self.single_block() {
+            Ok(op) => op,
+            Err(fault) => {
+                self.outcome.fault = Some(fault);
+                return 0;
+            }
+        };
+        self.budget = 1;
+        // SAFETY: the block lives until the next `single_block`.
+        let mnemonic = unsafe {
+            let is_cold = std::ptr::fn_addr_eq((*op).run, branch::cold as Run);
+            let mnemonic =
+                if is_cold { (*((*op).extra as *const Cold)).instruction.mnemonic() } else { Mnemonic::INVALID };
+            ((*op).run)(self, op);
+            mnemonic
+        };
+        self.outcome.link_from = std::ptr::null();
+        let executed = (1 - self.budget) as u64;
+        if self.outcome.fault.is_some() {
+            return executed;
+        }
+        if before & flag::RF != 0 {
+            self.system_flags &= !flag::RF;
+        }
+        let is_int = matches!(mnemonic, Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into);
+        // MOV SS and POP SS hold the trap off too, STI does not
+        let held_off = self.interrupt_shadow && mnemonic != Mnemonic::Sti;
+        if before & flag::TF != 0 && !is_int && !held_off {
+            self.debug[4] |= 1 << 14; // DR6.BS
+            self.outcome.fault = Some(Fault::debug());
+        }
+        executed
+    }
+}
