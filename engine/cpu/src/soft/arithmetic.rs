@@ -22,7 +22,9 @@ pub trait Alu: 'static {
 macro_rules! operations {
     ($($name:ident),*) => { $(#[doc = stringify!($name)] pub struct $name;)* };
 }
-operations!(Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Neg, Not, Shl, Shr, Sar, Rol, Ror, Rcl, Rcr);
+operations!(
+    Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Neg, Not, Shl, Shr, Sar, Rol, Ror, Rcl, Rcr
+);
 
 #[inline(always)]
 fn set<T: Word>(cpu: &mut Cpu, result: T, carries: u64) {

@@ -10,9 +10,9 @@ use super::branch::{breakpoint, jump_slot};
 use super::code_watch::Notices;
 use super::fault::{ColdHandler, Fallible, Fault};
 use super::op::Op;
-use super::select::Draft;
+use super::select::{Draft, IS_COLD};
 use super::state::{Cpu, mode};
-use super::tlb::{ENTRIES, EMPTY, slot};
+use super::tlb::{EMPTY, ENTRIES, slot};
 use crate::registers::segment;
 
 /// Entries of the jump cache.
@@ -99,7 +99,10 @@ impl Block {
     /// Whether it has bytes in these granules of a page.
     fn overlaps(&self, page: u64, granules: u64) -> bool {
         let mut mask = 0u64;
-        for byte in (self.key.offset..self.key.offset + self.bytes).step_by(32).chain([self.key.offset + self.bytes - 1]) {
+        for byte in (self.key.offset..self.key.offset + self.bytes)
+            .step_by(32)
+            .chain([self.key.offset + self.bytes - 1])
+        {
             let at = if byte >> 12 == self.key.offset >> 12 { byte } else { self.second | byte & 0xFFF };
             if at & !0xFFF == page {
                 mask |= 1 << ((at & 0xFFF) >> 6);
@@ -172,8 +175,7 @@ impl Blocks {
                 (*exit).extra = std::ptr::null();
             }
         }
-        // SAFETY: `ops` is a live allocation until the block is dropped.
-        for index in 0..unsafe { (*block.ops).len() } {
+        for index in 0..block.ops.len() {
             let op = (block.ops as *mut Op).wrapping_add(index);
             // SAFETY: as above. Only exits have a link key and the linked block's number.
             let (is_exit, linked, target) =
@@ -215,9 +217,7 @@ impl Blocks {
         let hit: Vec<u32> = list
             .iter()
             .copied()
-            .filter(|&id| {
-                self.slab[id as usize].as_ref().is_some_and(|block| block.overlaps(page, granules))
-            })
+            .filter(|&id| self.slab[id as usize].as_ref().is_some_and(|block| block.overlaps(page, granules)))
             .collect();
         hit.into_iter().for_each(|id| self.retire(id));
     }
@@ -437,7 +437,7 @@ impl Cpu {
         let colds = draft.colds.into_boxed_slice();
         let mut ops = draft.ops.into_boxed_slice();
         for op in &mut ops {
-            if op.length != 0 && std::ptr::fn_addr_eq(op.run, super::branch::cold as super::op::Run) {
+            if op.bytes == IS_COLD {
                 op.extra = (&raw const colds[op.extra as usize]).cast();
             }
         }

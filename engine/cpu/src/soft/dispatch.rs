@@ -4,9 +4,9 @@
 use iced_x86::Mnemonic;
 
 use super::blocks::Cold;
-use super::branch;
 use super::fault::Fault;
-use super::op::{Op, Run};
+use super::op::Op;
+use super::select::IS_COLD;
 use super::state::{Cpu, flag};
 use crate::pins::Signal;
 use crate::registers::{Event, EventKind};
@@ -168,9 +168,12 @@ impl Cpu {
         self.budget = 1;
         // SAFETY: the block lives until the next `single_block`.
         let mnemonic = unsafe {
-            let is_cold = std::ptr::fn_addr_eq((*op).run, branch::cold as Run);
-            let mnemonic =
-                if is_cold { (*((*op).extra as *const Cold)).instruction.mnemonic() } else { Mnemonic::INVALID };
+            let is_cold = (*op).bytes == IS_COLD;
+            let mnemonic = if is_cold {
+                (*((*op).extra as *const Cold)).instruction.mnemonic()
+            } else {
+                Mnemonic::INVALID
+            };
             ((*op).run)(self, op);
             mnemonic
         };

@@ -14,10 +14,26 @@ use crate::registers::segment;
 macro_rules! sized {
     ($bytes:expr, $word:ident => $handler:expr) => {
         match $bytes {
-            1 => { type $word = u8; let handler: ColdHandler = $handler; handler }
-            2 => { type $word = u16; let handler: ColdHandler = $handler; handler }
-            4 => { type $word = u32; let handler: ColdHandler = $handler; handler }
-            _ => { type $word = u64; let handler: ColdHandler = $handler; handler }
+            1 => {
+                type $word = u8;
+                let handler: ColdHandler = $handler;
+                handler
+            }
+            2 => {
+                type $word = u16;
+                let handler: ColdHandler = $handler;
+                handler
+            }
+            4 => {
+                type $word = u32;
+                let handler: ColdHandler = $handler;
+                handler
+            }
+            _ => {
+                type $word = u64;
+                let handler: ColdHandler = $handler;
+                handler
+            }
         }
     };
 }
@@ -25,9 +41,9 @@ macro_rules! sized {
 /// Who executes an instruction of this file; `None` if it is not one.
 pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
     use Mnemonic as M;
-    if (0..instruction.op_count()).any(|n| {
-        instruction.op_kind(n) == OpKind::Register && !instruction.op_register(n).is_gpr()
-    }) {
+    if (0..instruction.op_count())
+        .any(|n| instruction.op_kind(n) == OpKind::Register && !instruction.op_register(n).is_gpr())
+    {
         return None;
     }
     let bytes = if instruction.op_count() == 0 { 8 } else { width(instruction, 0) };
@@ -68,8 +84,19 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt | M::Popcnt => sized!(bytes, T => count::<T>),
         M::Bswap => bswap,
         M::Movbe => movbe,
-        M::Andn | M::Bextr | M::Blsi | M::Blsmsk | M::Blsr | M::Bzhi | M::Mulx | M::Pdep | M::Pext
-        | M::Rorx | M::Sarx | M::Shlx | M::Shrx => sized!(bytes, T => bmi::<T>),
+        M::Andn
+        | M::Bextr
+        | M::Blsi
+        | M::Blsmsk
+        | M::Blsr
+        | M::Bzhi
+        | M::Mulx
+        | M::Pdep
+        | M::Pext
+        | M::Rorx
+        | M::Sarx
+        | M::Shlx
+        | M::Shrx => sized!(bytes, T => bmi::<T>),
         M::Adcx | M::Adox => sized!(bytes, T => add_carry::<T>),
         M::Crc32 => crc32,
         M::Movnti => |cpu, i| {
@@ -126,8 +153,17 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         },
         M::In => port_in,
         M::Out => port_out,
-        M::Nop | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchnta | M::Prefetchw
-        | M::Prefetch | M::Prefetchwt1 | M::Reservednop | M::Lfence | M::Sfence => |_, _| Ok(Flow::Next),
+        M::Nop
+        | M::Prefetcht0
+        | M::Prefetcht1
+        | M::Prefetcht2
+        | M::Prefetchnta
+        | M::Prefetchw
+        | M::Prefetch
+        | M::Prefetchwt1
+        | M::Reservednop
+        | M::Lfence
+        | M::Sfence => |_, _| Ok(Flow::Next),
         M::Mfence => |_, _| {
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             Ok(Flow::Next)
@@ -158,8 +194,21 @@ pub fn is_set(mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
     matches!(
         mnemonic,
-        Seto | Setno | Setb | Setae | Sete | Setne | Setbe | Seta | Sets | Setns | Setp | Setnp | Setl | Setge
-            | Setle | Setg
+        Seto | Setno
+            | Setb
+            | Setae
+            | Sete
+            | Setne
+            | Setbe
+            | Seta
+            | Sets
+            | Setns
+            | Setp
+            | Setnp
+            | Setl
+            | Setge
+            | Setle
+            | Setg
     )
 }
 
@@ -168,8 +217,22 @@ pub fn is_cmov(mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
     matches!(
         mnemonic,
-        Cmovo | Cmovno | Cmovb | Cmovae | Cmove | Cmovne | Cmovbe | Cmova | Cmovs | Cmovns | Cmovp | Cmovnp
-            | Cmovl | Cmovge | Cmovle | Cmovg
+        Cmovo
+            | Cmovno
+            | Cmovb
+            | Cmovae
+            | Cmove
+            | Cmovne
+            | Cmovbe
+            | Cmova
+            | Cmovs
+            | Cmovns
+            | Cmovp
+            | Cmovnp
+            | Cmovl
+            | Cmovge
+            | Cmovle
+            | Cmovg
     )
 }
 
@@ -419,11 +482,25 @@ fn cmpxchg8b(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     Ok(Flow::Next)
 }
 
-#[target_feature(enable = "cmpxchg16b")]
+/// # Safety
+/// `at` is writable, aligned to 16 bytes, and the host has CMPXCHG16B.
 unsafe fn exchange_16(at: *mut u128, old: u128, new: u128) -> u128 {
-    use std::sync::atomic::Ordering::SeqCst;
-    // SAFETY: the caller says `at` is valid and aligned.
-    unsafe { std::arch::x86_64::cmpxchg16b(at, old, new, SeqCst, SeqCst) }
+    let (mut low, mut high) = (old as u64, (old >> 64) as u64);
+    // SAFETY: the caller's; RBX, which the compiler keeps for itself, is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {new_low}",
+            "lock cmpxchg16b [{at}]",
+            "mov rbx, {new_low}",
+            new_low = inout(reg) new as u64 => _,
+            at = in(reg) at,
+            in("rcx") (new >> 64) as u64,
+            inout("rax") low,
+            inout("rdx") high,
+            options(nostack)
+        );
+    }
+    u128::from(high) << 64 | u128::from(low)
 }
 
 fn cmpxchg16b(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {

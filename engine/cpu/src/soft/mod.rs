@@ -1,5 +1,4 @@
 //! The software CPU: an interpreter over cached decoded blocks.
-#![allow(dead_code)] // until the interpreter that uses the state is in
 
 pub mod code_watch;
 pub mod control;
@@ -27,9 +26,92 @@ pub mod transfer;
 pub mod translations;
 pub mod walk;
 
+mod arithmetic;
 mod blocks;
+mod branch;
 mod convert;
+mod decimal;
+mod dispatch;
 mod flags;
+mod generic;
+mod integer;
+mod op;
+mod select;
+mod string;
+mod word;
 
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
+
+use crate::bus::GuestBus;
+use crate::pins::Pins;
+use crate::registers::Registers;
+use crate::stop::{RunLimit, Stop};
+
+pub use code_watch::CodeWatch;
+pub use model::CpuModel;
+
+/// One virtual processor, interpreted. It may move between threads between two runs.
+pub struct SoftCpu {
+    cpu: Box<state::Cpu>,
+    count: u32,
+    timestamp_hz: u64,
+}
+
+impl SoftCpu {
+    /// A processor after RESET, alone on its memory.
+    pub fn new(model: CpuModel, pins: Arc<Pins>, id: u32) -> SoftCpu {
+        SoftCpu::sharing(model, pins, id, 1, &CodeWatch::new())
+    }
+
+    /// Processor `id` of `count`, on a memory whose code pages all of them watch together.
+    pub fn sharing(model: CpuModel, pins: Arc<Pins>, id: u32, count: u32, watch: &Arc<CodeWatch>) -> SoftCpu {
+        let mut cpu = state::Cpu::new(pins, id, watch);
+        let timestamp_hz = 1_000_000_000; // until a bus says otherwise
+        cpu.model = model::Model::new(model, id, count, timestamp_hz);
+        SoftCpu { cpu, count, timestamp_hz }
+    }
+
+    /// Runs until something happens.
+    pub fn run(&mut self, bus: &dyn GuestBus, limit: RunLimit) -> Stop {
+        if self.timestamp_hz != bus.timestamp_hz() {
+            self.timestamp_hz = bus.timestamp_hz();
+            let (kind, id) = (self.cpu.model.kind(), self.cpu.id);
+            self.cpu.model = model::Model::new(kind, id, self.count, self.timestamp_hz);
+        }
+        self.cpu.with_bus(bus, |cpu| cpu.execute(limit.instructions))
+    }
+
+    /// The architectural state.
+    pub fn registers(&self) -> Registers {
+        self.cpu.registers()
+    }
+
+    /// Becomes this state.
+    pub fn set_registers(&mut self, registers: &Registers) {
+        self.cpu.set_registers(registers);
+    }
+
+    /// Instructions executed since creation.
+    pub fn instructions(&self) -> u64 {
+        self.cpu.instructions
+    }
+
+    /// Execution breakpoints of the monitor: linear addresses. A run that starts at one passes it.
+    pub fn set_breakpoints(&mut self, linear: &[u64]) {
+        self.cpu.blocks.breakpoints = linear.to_vec();
+        self.cpu.breakpoints_changed();
+    }
+
+    /// Where whoever writes to memory behind the processor's back says so.
+    pub fn code_watch(&self) -> Arc<CodeWatch> {
+        self.cpu.watch.watch().clone()
+    }
+}
+
+/// Handlers of the other halves.
+fn system_handler(instruction: &iced_x86::Instruction) -> Option<fault::ColdHandler> {
+    system::handler(instruction)
+}

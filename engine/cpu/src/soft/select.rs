@@ -20,6 +20,9 @@ enum Form {
     General,
 }
 
+/// In [`Op::bytes`]: `extra` is a [`Cold`] (until the block is placed, its index).
+pub const IS_COLD: u8 = 0xFF;
+
 /// The ops of one block, while they are being made.
 pub struct Draft {
     /// Ops and exits, in order.
@@ -32,10 +35,26 @@ pub struct Draft {
 macro_rules! sized {
     ($bytes:expr, $word:ident => $run:expr) => {
         match $bytes {
-            1 => { type $word = u8; let run: Run = $run; run }
-            2 => { type $word = u16; let run: Run = $run; run }
-            4 => { type $word = u32; let run: Run = $run; run }
-            _ => { type $word = u64; let run: Run = $run; run }
+            1 => {
+                type $word = u8;
+                let run: Run = $run;
+                run
+            }
+            2 => {
+                type $word = u16;
+                let run: Run = $run;
+                run
+            }
+            4 => {
+                type $word = u32;
+                let run: Run = $run;
+                run
+            }
+            _ => {
+                type $word = u64;
+                let run: Run = $run;
+                run
+            }
         }
     };
 }
@@ -43,9 +62,21 @@ macro_rules! sized {
 macro_rules! wide {
     ($bytes:expr, $word:ident => $run:expr) => {
         match $bytes {
-            2 => { type $word = u16; let run: Run = $run; run }
-            4 => { type $word = u32; let run: Run = $run; run }
-            _ => { type $word = u64; let run: Run = $run; run }
+            2 => {
+                type $word = u16;
+                let run: Run = $run;
+                run
+            }
+            4 => {
+                type $word = u32;
+                let run: Run = $run;
+                run
+            }
+            _ => {
+                type $word = u64;
+                let run: Run = $run;
+                run
+            }
         }
     };
 }
@@ -85,9 +116,7 @@ macro_rules! operation {
 /// Byte offset in [`Cpu`] of a general register (of no register: the zero).
 pub fn place(register: Register) -> u8 {
     match register {
-        Register::AH | Register::CH | Register::DH | Register::BH => {
-            (register.number() as u8 & 3) * 8 + 1
-        }
+        Register::AH | Register::CH | Register::DH | Register::BH => (register.number() as u8 & 3) * 8 + 1,
         register if register.is_gpr() => register.full_register().number() as u8 * 8,
         _ => ZERO,
     }
@@ -117,12 +146,8 @@ fn condition(instruction: &Instruction) -> u8 {
 }
 
 /// The six arithmetic flags, in iced's bits.
-const ARITHMETIC: u32 = RflagsBits::OF
-    | RflagsBits::SF
-    | RflagsBits::ZF
-    | RflagsBits::AF
-    | RflagsBits::CF
-    | RflagsBits::PF;
+const ARITHMETIC: u32 =
+    RflagsBits::OF | RflagsBits::SF | RflagsBits::ZF | RflagsBits::AF | RflagsBits::CF | RflagsBits::PF;
 
 /// Whether nobody can see the flags instruction `at` leaves: a later one replaces them all, and none before
 /// that reads them, faults, or leaves the block.
@@ -131,13 +156,28 @@ fn flags_are_dead(block: &[Instruction], at: usize) -> bool {
     for later in &block[at + 1..] {
         let harmless = matches!(
             later.mnemonic(),
-            Mov | Lea | Add | Sub | And | Or | Xor | Cmp | Test | Inc | Dec | Neg | Not | Shl | Shr | Sar | Movzx
-                | Movsx | Movsxd
+            Mov | Lea
+                | Add
+                | Sub
+                | And
+                | Or
+                | Xor
+                | Cmp
+                | Test
+                | Inc
+                | Dec
+                | Neg
+                | Not
+                | Shl
+                | Shr
+                | Sar
+                | Movzx
+                | Movsx
+                | Movsxd
         );
         let touches_memory = later.mnemonic() != Lea && (0..later.op_count()).any(|n| is_memory(later, n));
-        let registers = (0..later.op_count()).all(|n| {
-            later.op_kind(n) != OpKind::Register || later.op_register(n).is_gpr()
-        });
+        let registers = (0..later.op_count())
+            .all(|n| later.op_kind(n) != OpKind::Register || later.op_register(n).is_gpr());
         if !harmless || touches_memory || !registers || later.rflags_read() & ARITHMETIC != 0 {
             return false;
         }
@@ -288,6 +328,13 @@ impl Draft {
 
     fn cold(&mut self, instruction: &Instruction, number: usize) -> Op {
         let mut op = self.blank(instruction, number, branch::cold);
+        if instruction.code() == iced_x86::Code::Leaveq && self.flat_stack() == 8 {
+            op.run = branch::leave_flat::<u64>;
+        }
+        if instruction.code() == iced_x86::Code::Leaved && self.flat_stack() == 4 {
+            op.run = branch::leave_flat::<u32>;
+        }
+        op.bytes = IS_COLD;
         op.extra = self.colds.len() as *const ();
         self.colds.push(Cold { instruction: *instruction, handler: cold_handler(instruction) });
         op
@@ -443,7 +490,9 @@ impl Draft {
             M::Mov if memory(0) && immediate(1) => {
                 sized!(bytes, T => formed!(form, integer::store_imm, [T], integer::store_imm_general::<T>))
             }
-            M::Lea => wide!(bytes, T => formed!(form_of_lea(instruction), integer::lea, [T], integer::lea_general::<T>)),
+            M::Lea => {
+                wide!(bytes, T => formed!(form_of_lea(instruction), integer::lea, [T], integer::lea_general::<T>))
+            }
             M::Movzx if gpr(1) => {
                 if bytes_of(instruction, 1) == 1 {
                     wide!(bytes, T => integer::movzx_rr::<T, u8>)
@@ -464,9 +513,15 @@ impl Draft {
                 _ => wide!(bytes, T => integer::movsx_rr::<T, u32>),
             },
             M::Movsx | M::Movsxd => match instruction.memory_size().size() {
-                1 => wide!(bytes, T => formed!(form, integer::movsx_rm, [T, u8], integer::movsx_general::<T, u8>)),
-                2 => wide!(bytes, T => formed!(form, integer::movsx_rm, [T, u16], integer::movsx_general::<T, u16>)),
-                _ => wide!(bytes, T => formed!(form, integer::movsx_rm, [T, u32], integer::movsx_general::<T, u32>)),
+                1 => {
+                    wide!(bytes, T => formed!(form, integer::movsx_rm, [T, u8], integer::movsx_general::<T, u8>))
+                }
+                2 => {
+                    wide!(bytes, T => formed!(form, integer::movsx_rm, [T, u16], integer::movsx_general::<T, u16>))
+                }
+                _ => {
+                    wide!(bytes, T => formed!(form, integer::movsx_rm, [T, u32], integer::movsx_general::<T, u32>))
+                }
             },
             M::Xchg if gpr(0) && gpr(1) => sized!(bytes, T => integer::xchg_rr::<T>),
             M::Cbw => integer::widen::<u16, u8>,
@@ -485,13 +540,11 @@ impl Draft {
                 (4, 4) => branch::push_flat::<u32>,
                 _ => branch::push_general,
             },
-            M::Push if immediate(0) => {
-                match (self.flat_stack(), instruction.stack_pointer_increment()) {
-                    (8, -8) => branch::push_imm_flat::<u64>,
-                    (4, -4) => branch::push_imm_flat::<u32>,
-                    _ => branch::push_general,
-                }
-            }
+            M::Push if immediate(0) => match (self.flat_stack(), instruction.stack_pointer_increment()) {
+                (8, -8) => branch::push_imm_flat::<u64>,
+                (4, -4) => branch::push_imm_flat::<u32>,
+                _ => branch::push_general,
+            },
             M::Pop if gpr(0) => match (self.flat_stack(), bytes) {
                 (8, 8) => branch::pop_flat::<u64>,
                 (4, 4) => branch::pop_flat::<u32>,
@@ -514,19 +567,17 @@ fn alu(instruction: &Instruction, mnemonic: Mnemonic, form: Form, bytes: usize, 
     let operands = instruction.op_count();
     let gpr = |n: u32| n < operands && is_gpr(instruction, n);
     let memory = |n: u32| n < operands && is_memory(instruction, n);
-    let two = matches!(
-        mnemonic,
-        M::Add | M::Or | M::Adc | M::Sbb | M::And | M::Sub | M::Xor | M::Cmp | M::Test
-    );
+    let two =
+        matches!(mnemonic, M::Add | M::Or | M::Adc | M::Sbb | M::And | M::Sub | M::Xor | M::Cmp | M::Test);
     let shift = matches!(mnemonic, M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror);
     let one = matches!(mnemonic, M::Inc | M::Dec | M::Neg | M::Not);
     if two && operands == 2 && gpr(0) && gpr(1) || shift && gpr(0) && gpr(1) {
         return operation!(mnemonic, O, [Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Shl | Sal, Shr, Sar, Rol, Ror] =>
-            if dead {
-                sized!(bytes, T => integer::alu_rr::<T, O, false>)
-            } else {
-                sized!(bytes, T => integer::alu_rr::<T, O, true>)
-            });
+        if dead {
+            sized!(bytes, T => integer::alu_rr::<T, O, false>)
+        } else {
+            sized!(bytes, T => integer::alu_rr::<T, O, true>)
+        });
     }
     if two && gpr(0) && memory(1) {
         return operation!(mnemonic, O, [Add, Or, Adc, Sbb, And, Sub, Xor, Cmp] =>
@@ -539,12 +590,12 @@ fn alu(instruction: &Instruction, mnemonic: Mnemonic, form: Form, bytes: usize, 
     let simple = (two || shift) && is_immediate(instruction, 1) || one;
     if simple && gpr(0) {
         return operation!(mnemonic, O,
-            [Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Neg, Not, Shl | Sal, Shr, Sar, Rol, Ror] =>
-            if dead {
-                sized!(bytes, T => integer::alu_ri::<T, O, false>)
-            } else {
-                sized!(bytes, T => integer::alu_ri::<T, O, true>)
-            });
+        [Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Neg, Not, Shl | Sal, Shr, Sar, Rol, Ror] =>
+        if dead {
+            sized!(bytes, T => integer::alu_ri::<T, O, false>)
+        } else {
+            sized!(bytes, T => integer::alu_ri::<T, O, true>)
+        });
     }
     if simple && memory(0) {
         return operation!(mnemonic, O,
@@ -566,10 +617,7 @@ fn form_of_lea(instruction: &Instruction) -> Form {
 
 fn is_far(instruction: &Instruction) -> bool {
     use iced_x86::Code::*;
-    matches!(
-        instruction.code(),
-        Jmp_m1616 | Jmp_m1632 | Jmp_m1664 | Call_m1616 | Call_m1632 | Call_m1664
-    )
+    matches!(instruction.code(), Jmp_m1616 | Jmp_m1632 | Jmp_m1664 | Call_m1616 | Call_m1632 | Call_m1664)
 }
 
 fn counter_size(instruction: &Instruction) -> u8 {
@@ -577,9 +625,9 @@ fn counter_size(instruction: &Instruction) -> u8 {
     match instruction.code() {
         Loopne_rel8_16_CX | Loopne_rel8_32_CX | Loope_rel8_16_CX | Loope_rel8_32_CX | Loop_rel8_16_CX
         | Loop_rel8_32_CX | Jcxz_rel8_16 | Jcxz_rel8_32 => 0,
-        Loopne_rel8_16_ECX | Loopne_rel8_32_ECX | Loopne_rel8_64_ECX | Loope_rel8_16_ECX | Loope_rel8_32_ECX
-        | Loope_rel8_64_ECX | Loop_rel8_16_ECX | Loop_rel8_32_ECX | Loop_rel8_64_ECX | Jecxz_rel8_16
-        | Jecxz_rel8_32 | Jecxz_rel8_64 => 1,
+        Loopne_rel8_16_ECX | Loopne_rel8_32_ECX | Loopne_rel8_64_ECX | Loope_rel8_16_ECX
+        | Loope_rel8_32_ECX | Loope_rel8_64_ECX | Loop_rel8_16_ECX | Loop_rel8_32_ECX | Loop_rel8_64_ECX
+        | Jecxz_rel8_16 | Jecxz_rel8_32 | Jecxz_rel8_64 => 1,
         _ => 2,
     }
 }
@@ -587,8 +635,7 @@ fn counter_size(instruction: &Instruction) -> u8 {
 /// The handler of an operation on registers and the Jcc that follows it.
 fn fused(instruction: &Instruction, jump: &Instruction) -> Option<Run> {
     use Mnemonic as M;
-    let near =
-        matches!(jump.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
+    let near = matches!(jump.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
     let is_jcc = near && jump.flow_control() == FlowControl::ConditionalBranch && jump.is_jcc_short_or_near();
     if !is_jcc || instruction.is_invalid() || instruction.has_lock_prefix() || instruction.op_count() == 0 {
         return None;
@@ -610,7 +657,9 @@ fn fused(instruction: &Instruction, jump: &Instruction) -> Option<Run> {
         return None;
     }
     match bytes {
-        1 => operation!(mnemonic, O, [Cmp, Test] => conditional!(condition, C => branch::alu_ri_jump::<u8, O, C>)),
+        1 => {
+            operation!(mnemonic, O, [Cmp, Test] => conditional!(condition, C => branch::alu_ri_jump::<u8, O, C>))
+        }
         4 => operation!(mnemonic, O, [Cmp, Test, Add, Sub, And, Inc, Dec] =>
             conditional!(condition, C => branch::alu_ri_jump::<u32, O, C>)),
         8 => operation!(mnemonic, O, [Cmp, Test, Add, Sub, And, Inc, Dec] =>
