@@ -374,3 +374,7 @@ impl Pair {
         self.master.set_line(CASCADE, output);
     }
 }
+
+#[cfg(test)]
+#[path = "pic_tests.rs"]
+mod tests;
