@@ -409,12 +409,12 @@ impl Counter {
 
 /// Digits above 9 count as what they weigh; the result wraps as four digits do.
 fn from_bcd(raw: u16) -> u32 {
-    (0..4).rev().fold(0, |number, digit| number * 10 + u32::from(raw >> (4 * digit) & 0xF)) % 10_000
+    (0..4).rev().fold(0, |number, digit| number * 10 + u32::from((raw >> (4 * digit)) & 0xF)) % 10_000
 }
 
 fn to_bcd(number: Tick) -> u16 {
     let number = number as u16;
-    number % 10 | number / 10 % 10 << 4 | number / 100 % 10 << 8 | number / 1000 % 10 << 12
+    (0..4).fold(0, |raw, digit| raw | (number / 10_u16.pow(digit) % 10) << (4 * digit))
 }
 
 #[cfg(test)]

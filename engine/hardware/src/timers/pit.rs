@@ -135,7 +135,7 @@ impl Chip8254 {
     /// 8254 datasheet, figure 11: the read-back command.
     fn read_back(&mut self, word: u8, t: Tick) {
         for (index, counter) in self.counters.iter_mut().enumerate() {
-            if word & 2 << index == 0 {
+            if word & (2 << index) == 0 {
                 continue;
             }
             if word & 0x20 == 0 {
@@ -149,7 +149,7 @@ impl Chip8254 {
 
     /// Reads port 0x61.
     pub fn read_control_b(&mut self, now: Nanoseconds) -> u8 {
-        let refresh = (ticks_at(now, HZ) / REFRESH_TICKS & 1) as u8;
+        let refresh = ((ticks_at(now, HZ) / REFRESH_TICKS) & 1) as u8;
         self.control_b | refresh << 4 | u8::from(self.output(2, now)) << 5
     }
 

@@ -220,7 +220,7 @@ impl Mc146818 {
 
     /// A number as the registers show it: binary or BCD.
     fn shown(&self, number: u8) -> u8 {
-        if self.cmos[REGISTER_B] & B_BINARY != 0 { number } else { (number / 10 % 10) << 4 | number % 10 }
+        if self.cmos[REGISTER_B] & B_BINARY != 0 { number } else { ((number / 10 % 10) << 4) | (number % 10) }
     }
 
     fn meant(&self, shown: u8) -> u8 {
