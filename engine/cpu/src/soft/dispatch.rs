@@ -55,10 +55,8 @@ impl Cpu {
             }
             let linear = self.code_linear(self.rip);
             let at_breakpoint = self.is_breakpoint(linear);
-            if at_breakpoint && !first {
-                if self.blocks.breakpoints.contains(&linear) {
-                    return Stop::Breakpoint(linear);
-                }
+            if at_breakpoint && !first && self.blocks.breakpoints.contains(&linear) {
+                return Stop::Breakpoint(linear);
             }
             let hits = if at_breakpoint { self.debug_hit(linear) } else { 0 };
             let executed = if hits != 0 && self.system_flags & flag::RF == 0 {

@@ -83,7 +83,7 @@ impl Cpu {
         let mut carries = carry << 63 | (carry ^ overflow) << 62 | on(flag::AF) << 3;
         if flags & flag::ZF != 0 {
             self.result = 0;
-            carries |= sign * SIGN_DELTA | (parity ^ 1) * PARITY_DELTA;
+            carries |= (sign * SIGN_DELTA) | ((parity ^ 1) * PARITY_DELTA);
         } else {
             self.result = sign << 63 | 1 << 8 | (parity ^ 1);
         }

@@ -711,7 +711,7 @@ fn add_carry<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     let out = u64::from(sum >> T::BITS != 0);
     let bit = if with_carry { flag::CF } else { flag::OF };
     let others = cpu.flags() & !bit;
-    cpu.set_arithmetic(others | out * bit);
+    cpu.set_arithmetic(others | (out * bit));
     Ok(Flow::Next)
 }
 

@@ -181,7 +181,10 @@ fn flags_are_dead(block: &[Instruction], at: usize) -> bool {
         if !harmless || touches_memory || !registers || later.rflags_read() & ARITHMETIC != 0 {
             return false;
         }
-        if later.rflags_modified() & ARITHMETIC == ARITHMETIC {
+        // a shift by nothing leaves all flags alone
+        let shifts = !matches!(later.mnemonic(), Shl | Shr | Sar)
+            || is_immediate(later, 1) && later.immediate(1) & 31 != 0;
+        if shifts && later.rflags_modified() & ARITHMETIC == ARITHMETIC {
             return true;
         }
     }
