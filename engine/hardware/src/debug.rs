@@ -51,9 +51,14 @@ impl Debug {
         bus.add(&device, Debug::CONSOLE, WindowSpec::ports(1), Some(0x402));
         bus.add(&device, Debug::CONSOLE, WindowSpec::ports(1), Some(0xE9));
         bus.add(&device, Debug::POST, WindowSpec::ports(1), Some(0x80));
-        bus.add(&device, Debug::EXIT, WindowSpec::ports(4).widths(Width::Byte, Width::Dword), Some(0xF4));
         bus.add(&device, Debug::DELAY, WindowSpec::ports(1), Some(0xED));
         device
+    }
+
+    /// Puts the debug-exit port on the bus as well, for machines that are asked to have it.
+    pub fn add_exit(debug: &Shared<Debug>, bus: &Bus) {
+        let window = WindowSpec::ports(4).widths(Width::Byte, Width::Dword);
+        bus.add(debug, Debug::EXIT, window, Some(0xF4));
     }
 
     /// The last POST code written.
@@ -129,6 +134,7 @@ mod tests {
         bus.write(Space::Port, 0x80, Width::Byte, 0x55, 0);
         assert_eq!(debug.lock().post_code(), 0x55);
         assert_eq!(bus.read(Space::Port, 0x80, Width::Byte, 0), 0x55);
+        Debug::add_exit(&debug, &bus);
         for (width, value) in [(Width::Byte, 0x21), (Width::Word, 0x22), (Width::Dword, 0x23)] {
             bus.write(Space::Port, 0xF4, width, value, 0);
         }

@@ -1,13 +1,15 @@
-//! The software backend's share of one machine: which processor it is, and the wires by which its vCPUs
-//! hear that the memory map or cached code changed.
+//! The software backend: our own CPU as a [`Vcpu`], and what the vCPUs of one machine share: which
+//! processor it is, and the wires by which they hear that the memory map or cached code changed.
 
 use std::sync::{Arc, Weak};
 
+use cpu::soft::SoftCpu;
 use cpu::soft::code_watch::CodeWatch;
-use cpu::soft::model::CpuModel;
-use cpu::{Pins, Signal};
+use cpu::{CpuModel, GuestBus, Pins, Registers, RunLimit, Signal, Stop};
 use hardware::Memory;
 use parking_lot::Mutex;
+
+use super::{Kicker, Vcpu, VcpuError};
 
 /// What the software vCPUs of one machine share.
 pub struct SoftMachine {
@@ -46,6 +48,49 @@ impl SoftMachine {
         let mut members = self.members.lock();
         members.retain(|member| member.strong_count() > 0);
         members.push(Arc::downgrade(pins));
+    }
+}
+
+/// A vCPU that our own CPU executes.
+pub struct SoftVcpu {
+    cpu: SoftCpu,
+    pins: Arc<Pins>,
+}
+
+impl SoftVcpu {
+    /// vCPU `index` of the `count` of `machine`.
+    pub fn new(machine: &SoftMachine, index: usize, count: usize, pins: Arc<Pins>) -> SoftVcpu {
+        machine.follow_map(&pins);
+        let (index, count) = (index as u32, count as u32);
+        SoftVcpu { cpu: SoftCpu::sharing(machine.model, pins.clone(), index, count, &machine.watch), pins }
+    }
+}
+
+impl Vcpu for SoftVcpu {
+    fn run(&mut self, bus: &dyn GuestBus, limit: RunLimit) -> Result<Stop, VcpuError> {
+        Ok(self.cpu.run(bus, limit))
+    }
+
+    fn registers(&mut self) -> Result<Registers, VcpuError> {
+        Ok(self.cpu.registers())
+    }
+
+    fn set_registers(&mut self, registers: &Registers) -> Result<(), VcpuError> {
+        self.cpu.set_registers(registers);
+        Ok(())
+    }
+
+    fn kicker(&self) -> Kicker {
+        Kicker::polled(self.pins.clone())
+    }
+
+    fn instructions(&self) -> Option<u64> {
+        Some(self.cpu.instructions())
+    }
+
+    fn set_breakpoints(&mut self, linear: &[u64]) -> Result<(), VcpuError> {
+        self.cpu.set_breakpoints(linear);
+        Ok(())
     }
 }
 

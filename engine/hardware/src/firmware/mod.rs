@@ -3,7 +3,6 @@
 pub mod acpi;
 pub mod boot;
 pub mod cmos;
-pub mod debug_port;
 pub mod dsdt;
 pub mod fw_cfg;
 pub mod linux;

@@ -1,0 +1,363 @@
+//! The board: every device, its ports, its lines and its alarm, in one straight list.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hardware::chipset::a20::{A20Gate, Port92};
+use hardware::chipset::i440fx::I440Fx;
+use hardware::chipset::piix3::{PciInterrupts, Piix3};
+use hardware::chipset::power::PowerManagement;
+use hardware::chipset::rom::SystemRom;
+use hardware::debug::Debug;
+use hardware::dma::IsaDma;
+use hardware::firmware::cmos::{self, BootClass, FloppyType};
+use hardware::firmware::fw_cfg::FwCfg;
+use hardware::firmware::{acpi, boot, smbios};
+use hardware::floppy::FloppyController;
+use hardware::ide::{IdeController, Position};
+use hardware::input::I8042;
+use hardware::input::i8042::Wires;
+use hardware::interrupts::{Fabric, fabric};
+use hardware::layout::{irq, pci};
+use hardware::pci::Root;
+use hardware::serial::SerialPort;
+use hardware::timers::{Pit, Rtc};
+use hardware::vga::VgaCard;
+use hardware::{
+    Alarm, Alarms, Bus, Clock, Device, Line, LineSink, Memory, Requests, Shared, Width, WindowSpec, shared,
+};
+
+use super::StartError;
+use super::media::Media;
+use super::platform::Controllers;
+use crate::firmware::Firmware;
+use crate::profile::Profile;
+use crate::session::Outlets;
+use crate::stats::LineCount;
+
+/// How long a key stays down, and up, while text is typed.
+pub const KEYSTROKE: Duration = Duration::from_millis(8);
+
+/// Room behind RAM: video memory and the system BIOS.
+pub const EXTRA_BYTES: u64 = VgaCard::MEMORY_BYTES + (1 << 20);
+
+/// First port of the first serial port.
+const COM1: u64 = 0x3F8;
+
+/// The parts every device is wired to.
+pub struct Wiring {
+    pub memory: Arc<Memory>,
+    pub bus: Arc<Bus>,
+    pub clock: Clock,
+    pub requests: Requests,
+    pub alarms: Arc<Alarms>,
+}
+
+/// The devices of one machine.
+pub struct Board {
+    /// All devices: reset and saved in this order.
+    devices: Vec<Shared<dyn Device>>,
+    /// Whom each alarm calls, by its id.
+    pub timed: Arc<Vec<Shared<dyn Device>>>,
+    fabric: Option<Arc<Fabric>>,
+    pit: Option<Shared<Pit>>,
+    serial: Shared<SerialPort>,
+    pub keyboard: Shared<I8042>,
+    pub power: Shared<PowerManagement>,
+    pub video: Shared<VgaCard>,
+}
+
+/// The board in the making.
+struct Assembly {
+    devices: Vec<Shared<dyn Device>>,
+    timed: Vec<Shared<dyn Device>>,
+}
+
+impl Assembly {
+    fn add<T: Device + 'static>(&mut self, device: &Shared<T>) {
+        self.devices.push(device.clone());
+    }
+
+    /// Adds a device that was given the alarm made last.
+    fn add_timed<T: Device + 'static>(&mut self, device: &Shared<T>, alarm: usize) {
+        assert_eq!(alarm, self.timed.len(), "alarms are handed out in the order of the list");
+        self.timed.push(device.clone());
+        self.add(device);
+    }
+}
+
+impl Board {
+    /// Builds all devices of `profile` and puts them on the buses. `controllers` makes the interrupt
+    /// controllers; it is given the first alarm.
+    pub fn assemble(
+        profile: &Profile,
+        wiring: &Wiring,
+        firmware: Option<&Firmware>,
+        media: Media,
+        outlets: &mut Outlets,
+        controllers: impl FnOnce(Alarm) -> Controllers,
+    ) -> Result<Board, StartError> {
+        let Wiring { memory, bus, clock, requests, alarms } = wiring;
+        let mut board = Assembly { devices: Vec::new(), timed: Vec::new() };
+        let alarm = || {
+            let alarm = alarms.alarm();
+            (alarm.id(), alarm)
+        };
+
+        // Interrupt controllers and the lines into them.
+        let (fabric_id, fabric_alarm) = alarm();
+        let (fabric, sink): (Option<Arc<Fabric>>, Arc<dyn LineSink>) = match controllers(fabric_alarm) {
+            Controllers::Ours(fabric) => (Some(fabric.clone()), fabric),
+            Controllers::Kernel(lines) => (None, lines),
+        };
+        match &fabric {
+            Some(fabric) => board.add_timed(&fabric::install(fabric, bus), fabric_id),
+            // The alarm was not used; whoever stands here is never called.
+            None => board.timed.push(shared(IsaDma::new())),
+        }
+        let line = |number| Line::new(sink.clone(), number);
+
+        // Timers. With the kernel's controllers the 8254 is the kernel's too.
+        let mut pit = None;
+        if fabric.is_some() {
+            let (id, alarm) = alarm();
+            let device = Pit::new(clock.clone(), line(irq::TIMER), alarm).install(bus);
+            board.add_timed(&device, id);
+            pit = Some(device);
+        }
+        let (id, rtc_alarm) = alarm();
+        let rtc = Rtc::new(host_time_seconds(), clock.clone(), line(irq::RTC), rtc_alarm).install(bus);
+        board.add_timed(&rtc, id);
+
+        // Chipset and PCI.
+        let interrupts = PciInterrupts::new((0..16).map(line).collect());
+        let rom = firmware
+            .map(|firmware| SystemRom::new(memory, &firmware.bios))
+            .transpose()
+            .map_err(|error| StartError::Disk(error.to_string()))?;
+        let bridge = shared(I440Fx::new(memory, rom));
+        let isa = shared(Piix3::new(interrupts.clone(), requests.clone()));
+        let (id, power_alarm) = alarm();
+        let sci = interrupts.sci_line();
+        let power = PowerManagement::install(bus, clock.clone(), power_alarm, sci, requests.clone());
+        board.add(&bridge);
+        board.add(&isa);
+        board.add_timed(&power, id);
+
+        // Disks.
+        let ide_lines = [line(irq::IDE_PRIMARY), line(irq::IDE_SECONDARY)];
+        let ide = shared(IdeController::new(ide_lines, memory.clone()));
+        IdeController::connect(&ide, bus);
+        board.add(&ide);
+        let dma = shared(IsaDma::new());
+        IsaDma::connect(&dma, bus);
+        board.add(&dma);
+        let drives = usize::from(media.floppy.is_some());
+        let floppy = shared(FloppyController::new(drives, line(irq::FLOPPY), dma, memory.clone()));
+        FloppyController::connect(&floppy, bus);
+        board.add(&floppy);
+        let floppy_type =
+            media.floppy.as_ref().map_or(FloppyType::None, |(_, geometry)| floppy_type(geometry));
+        let boot_order = insert(media, &ide, &floppy)?;
+
+        // Screen, keyboard, serial port.
+        let video = VgaCard::install(bus, memory, clock);
+        board.add(&video);
+        // The A20 gate's layer covers all others.
+        let gate = A20Gate::new(memory);
+        let port92 = shared(Port92::new(gate.clone(), requests.clone()));
+        bus.add(&port92, 0, WindowSpec::ports(1), Some(0x92));
+        board.add(&port92);
+        let (id, serial_alarm) = alarm();
+        let sink: Box<dyn FnMut(u8) + Send> = match outlets.serial.take() {
+            Some(mut serial) => Box::new(move |byte| serial(&[byte])),
+            None => Box::new(|_| {}),
+        };
+        let serial = shared(SerialPort::new("com1", clock.clone(), serial_alarm, line(irq::COM1), sink));
+        bus.add(&serial, 0, WindowSpec::ports(8), Some(COM1));
+        board.add_timed(&serial, id);
+        let (id, keyboard_alarm) = alarm();
+        let wires = Wires {
+            keyboard: line(irq::KEYBOARD),
+            mouse: line(irq::MOUSE),
+            a20: gate,
+            requests: requests.clone(),
+        };
+        let keyboard = I8042::new(clock.clone(), keyboard_alarm, wires).install(bus);
+        board.add_timed(&keyboard, id);
+
+        // Debug ports.
+        let console: Box<dyn FnMut(u8) + Send> = match outlets.debug_console.take() {
+            Some(mut console) => Box::new(move |byte| console(&[byte])),
+            None => Box::new(|_| {}),
+        };
+        let debug = Debug::new(console, requests.clone()).install(bus);
+        if profile.debug_exit {
+            Debug::add_exit(&debug, bus);
+        }
+        board.add(&debug);
+
+        // PCI functions, in the order of their slots.
+        let mut root = Root::new();
+        root.attach(pci::HOST_BRIDGE, bridge);
+        root.attach(pci::ISA_BRIDGE, isa.clone());
+        root.attach(pci::IDE, ide);
+        root.attach(pci::POWER_MANAGEMENT, power.clone());
+        root.attach(pci::VGA, video.clone());
+        let root = shared(root);
+        bus.add(&root, 0, WindowSpec::ports(8).widths(Width::Byte, Width::Dword), Some(0xCF8));
+        bus.add(&isa, 0, WindowSpec::ports(1), Some(0xCF9));
+        board.add(&root);
+
+        // What the firmware is told.
+        for (index, value) in cmos::cmos_contents(
+            memory.ram_bytes(),
+            profile.cpus as u8,
+            [floppy_type, FloppyType::None],
+            &[BootClass::Floppy, BootClass::HardDisk, BootClass::Cd],
+        ) {
+            rtc.lock().set_cmos(index, value);
+        }
+        if let Some(firmware) = firmware {
+            let config = firmware_config(profile, memory, firmware, &boot_order, floppy_type);
+            board.add(&config.install(bus));
+        }
+
+        Ok(Board {
+            devices: board.devices,
+            timed: Arc::new(board.timed),
+            fabric,
+            pit,
+            serial,
+            keyboard,
+            power,
+            video,
+        })
+    }
+
+    /// Brings every device to its state of power-on.
+    pub fn reset(&self) {
+        for device in &self.devices {
+            device.lock().reset();
+        }
+    }
+
+    /// Puts the VGA into its 80x25 text mode, for programs that start without firmware.
+    pub fn show_text_mode(&self) {
+        self.video.lock().set_text_mode();
+    }
+
+    /// The interrupt controllers, when they are ours.
+    pub fn fabric(&self) -> Option<&Arc<Fabric>> {
+        self.fabric.as_ref()
+    }
+
+    /// Sends bytes to the first serial port, as fast as the guest takes them.
+    pub fn send_serial(&self, mut bytes: &[u8]) {
+        const LONGEST_WAIT: Duration = Duration::from_secs(2);
+        let begun = std::time::Instant::now();
+        while !bytes.is_empty() && begun.elapsed() < LONGEST_WAIT {
+            let taken = self.serial.lock().push(bytes);
+            bytes = &bytes[taken..];
+            if taken == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Output edges of 8254 channel 0, and those merged because the machine was late.
+    pub fn timer_edges(&self) -> (u64, u64) {
+        let counts = self.pit.as_ref().map(|pit| pit.lock().counts());
+        counts.map_or((0, 0), |counts| (counts.edges, counts.merged))
+    }
+
+    /// Interrupts per line.
+    pub fn line_counts(&self) -> Vec<LineCount> {
+        let Some(fabric) = &self.fabric else { return Vec::new() };
+        let counts = fabric.counts();
+        let lines = (0_u32..).zip(counts.raised).filter(|(_, raised)| *raised > 0);
+        lines.map(|(line, raised)| LineCount { line, raised }).collect()
+    }
+}
+
+/// Puts the media into their drives; gives the order to boot them in: floppy, disks, CD.
+fn insert(
+    media: Media,
+    ide: &Shared<IdeController>,
+    floppy: &Shared<FloppyController>,
+) -> Result<Vec<boot::BootDevice>, StartError> {
+    let mut order = Vec::new();
+    if let Some((disk, _)) = media.floppy {
+        floppy.lock().insert(0, disk).map_err(|error| StartError::Disk(error.to_string()))?;
+        order.push(boot::BootDevice::Floppy(0));
+    }
+    let mut ide = ide.lock();
+    // The CD drive has the second channel's first place, as on most PCs; disks take the others.
+    let cd_place = Position::SecondaryMaster;
+    let has_cd = media.cdrom.is_some() || media.disks.len() < Position::ALL.len();
+    let places = Position::ALL.into_iter().filter(|place| !(has_cd && *place == cd_place));
+    for (disk, place) in media.disks.into_iter().zip(places) {
+        ide.attach_disk(place, disk);
+        order.push(boot_device(place));
+    }
+    if has_cd {
+        ide.attach_optical(cd_place, media.cdrom);
+        order.push(boot_device(cd_place));
+    }
+    Ok(order)
+}
+
+fn boot_device(place: Position) -> boot::BootDevice {
+    let number = place as u8;
+    boot::BootDevice::Ide(number / 2, number % 2)
+}
+
+fn firmware_config(
+    profile: &Profile,
+    memory: &Arc<Memory>,
+    firmware: &Firmware,
+    order: &[boot::BootDevice],
+    floppy: FloppyType,
+) -> FwCfg {
+    let mut config = FwCfg::new(memory.clone());
+    let cpus = profile.cpus as u8;
+    boot::set_machine(&mut config, memory.ram_bytes(), memory.low_ram_bytes(), cpus.into());
+    boot::set_boot_order(&mut config, order, false);
+    boot::set_boot_menu(&mut config, None);
+    let tables = acpi::Tables::new(&acpi::Board {
+        cpus,
+        low_ram_bytes: memory.low_ram_bytes(),
+        serial_ports: 1,
+        floppy: floppy != FloppyType::None,
+        suspend: false,
+    });
+    tables.give_to(&mut config);
+    let identity =
+        smbios::Identity { name: profile.name.clone(), uuid: [0; 16], cpus, ram_bytes: memory.ram_bytes() };
+    smbios::Tables::new(&identity).give_to(&mut config);
+    config.add_file("vgaroms/vgabios.bin", firmware.video_bios.clone());
+    config
+}
+
+fn floppy_type(geometry: &storage::floppy::FloppyGeometry) -> FloppyType {
+    match (geometry.cylinders, geometry.sectors) {
+        (40, _) => FloppyType::Kb360,
+        (_, 8 | 9) => FloppyType::Kb720,
+        (_, 15) => FloppyType::Mb12,
+        (_, 36) => FloppyType::Mb288,
+        _ => FloppyType::Mb144,
+    }
+}
+
+/// The host's wall time, in seconds since 1970.
+fn host_time_seconds() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs() as i64)
+}
+
+/// The registers of a vCPU that is not the first: its local APIC says so.
+pub fn secondary(mut registers: cpu::Registers) -> cpu::Registers {
+    const BOOTSTRAP_PROCESSOR: u64 = 1 << 8;
+    registers.msrs.apic_base &= !BOOTSTRAP_PROCESSOR;
+    registers
+}

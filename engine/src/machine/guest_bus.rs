@@ -1,0 +1,173 @@
+//! The rest of the machine as one vCPU sees it, for both backends: every access passes here and the
+//! buses behind it, and is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cpu::{GuestBus, HostPage};
+use hardware::interrupts::Fabric;
+use hardware::memory::PAGE;
+use hardware::{Bus, Clock, Memory, Space, Width};
+
+/// Frequency of the guest's time-stamp counter before any offset: one tick per nanosecond of guest time.
+pub const TIMESTAMP_HZ: u64 = 1_000_000_000;
+
+/// One vCPU's way to everything that is not the vCPU.
+pub struct MachineBus {
+    memory: Arc<Memory>,
+    bus: Arc<Bus>,
+    clock: Clock,
+    /// `None` when the interrupt controllers live in the host's kernel.
+    fabric: Option<Arc<Fabric>>,
+    cpu: usize,
+    exits: Arc<Exits>,
+}
+
+/// Counters of what traps, over all vCPUs.
+pub struct Exits {
+    /// Reads and writes per port.
+    ports: Vec<AtomicU64>,
+    memory_reads: AtomicU64,
+    memory_writes: AtomicU64,
+    interrupts: AtomicU64,
+}
+
+impl Exits {
+    /// All zero.
+    pub fn new() -> Arc<Exits> {
+        // Zeroed by the host when touched: untouched ports cost nothing.
+        let ports = std::iter::repeat_with(AtomicU64::default).take(0x1_0000).collect();
+        Arc::new(Exits {
+            ports,
+            memory_reads: AtomicU64::new(0),
+            memory_writes: AtomicU64::new(0),
+            interrupts: AtomicU64::new(0),
+        })
+    }
+
+    /// Ports that were accessed, with how often.
+    pub fn ports(&self) -> Vec<(u16, u64)> {
+        let count = |(port, n): (usize, &AtomicU64)| (port as u16, n.load(Ordering::Relaxed));
+        self.ports.iter().enumerate().map(count).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// Device memory reads and writes.
+    pub fn memory(&self) -> (u64, u64) {
+        (self.memory_reads.load(Ordering::Relaxed), self.memory_writes.load(Ordering::Relaxed))
+    }
+
+    /// Interrupts acknowledged by vCPUs.
+    pub fn interrupts(&self) -> u64 {
+        self.interrupts.load(Ordering::Relaxed)
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl MachineBus {
+    /// The bus of vCPU `cpu`.
+    pub fn new(
+        memory: Arc<Memory>,
+        bus: Arc<Bus>,
+        clock: Clock,
+        fabric: Option<Arc<Fabric>>,
+        cpu: usize,
+        exits: Arc<Exits>,
+    ) -> MachineBus {
+        MachineBus { memory, bus, clock, fabric, cpu, exits }
+    }
+
+    fn width(bytes: usize) -> Width {
+        Width::from_bytes(bytes).expect("backends split accesses to 1, 2, 4 or 8 bytes")
+    }
+
+    fn crosses_page(address: u64, bytes: usize) -> bool {
+        address % PAGE + bytes as u64 > PAGE
+    }
+}
+
+impl GuestBus for MachineBus {
+    fn page(&self, address: u64) -> HostPage {
+        let page = self.memory.page(address);
+        let host = |offset: u64| self.memory.host_base().wrapping_add(offset as usize);
+        HostPage {
+            read: page.read.map_or(std::ptr::null(), |offset| host(offset).cast_const()),
+            write: page.write.map_or(std::ptr::null_mut(), host),
+            offset: page.read.unwrap_or(u64::MAX),
+        }
+    }
+
+    fn map_generation(&self) -> u64 {
+        self.memory.generation()
+    }
+
+    fn read(&self, address: u64, bytes: usize) -> u64 {
+        if Self::crosses_page(address, bytes) {
+            return (0..bytes as u64).fold(0, |v, n| v | self.read(address.wrapping_add(n), 1) << (8 * n));
+        }
+        if let Some(page) = self.memory.page(address).read {
+            let mut value = [0; 8];
+            self.memory.read_at(page + address % PAGE, &mut value[..bytes]);
+            return u64::from_le_bytes(value);
+        }
+        count(&self.exits.memory_reads);
+        self.bus.read(Space::Memory, address, Self::width(bytes), self.cpu)
+    }
+
+    fn write(&self, address: u64, bytes: usize, value: u64) {
+        if Self::crosses_page(address, bytes) {
+            return (0..bytes as u64).for_each(|n| self.write(address.wrapping_add(n), 1, value >> (8 * n)));
+        }
+        if let Some(page) = self.memory.page(address).write {
+            return self.memory.write_at(page + address % PAGE, &value.to_le_bytes()[..bytes]);
+        }
+        count(&self.exits.memory_writes);
+        self.bus.write(Space::Memory, address, Self::width(bytes), value, self.cpu);
+    }
+
+    fn port_in(&self, port: u16, bytes: usize) -> u32 {
+        count(&self.exits.ports[usize::from(port)]);
+        self.bus.read(Space::Port, u64::from(port), Self::width(bytes), self.cpu) as u32
+    }
+
+    fn port_out(&self, port: u16, bytes: usize, value: u32) {
+        count(&self.exits.ports[usize::from(port)]);
+        self.bus.write(Space::Port, u64::from(port), Self::width(bytes), u64::from(value), self.cpu);
+    }
+
+    fn acknowledge_interrupt(&self) -> Option<u8> {
+        let vector = self.fabric.as_ref()?.acknowledge(self.cpu);
+        if vector.is_some() {
+            count(&self.exits.interrupts);
+        }
+        vector
+    }
+
+    fn timestamp(&self) -> u64 {
+        self.clock.now()
+    }
+
+    fn timestamp_hz(&self) -> u64 {
+        TIMESTAMP_HZ
+    }
+
+    fn read_apic_msr(&self, index: u32) -> Option<u64> {
+        self.fabric.as_ref()?.read_apic_msr(self.cpu, index)
+    }
+
+    fn write_apic_msr(&self, index: u32, value: u64) -> bool {
+        self.fabric.as_ref().is_some_and(|fabric| fabric.write_apic_msr(self.cpu, index, value))
+    }
+
+    fn task_priority(&self) -> u8 {
+        self.fabric.as_ref().map_or(0, |fabric| fabric.task_priority(self.cpu))
+    }
+
+    fn set_task_priority(&self, priority: u8) {
+        if let Some(fabric) = &self.fabric {
+            fabric.set_task_priority(self.cpu, priority);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Opening the images a profile names.
+
+use std::path::{Path, PathBuf};
+
+use storage::disk::Disk;
+use storage::floppy::FloppyGeometry;
+use storage::iso::IsoDisk;
+use storage::memory::MemoryDisk;
+use storage::overlay::Overlay;
+use storage::raw::{Access, RawDisk};
+
+use super::StartError;
+use crate::profile::Profile;
+
+/// What lies in the machine's drives at power-on.
+pub struct Media {
+    /// Hard disks, in order.
+    pub disks: Vec<Box<dyn Disk>>,
+    /// The CD.
+    pub cdrom: Option<Box<dyn Disk>>,
+    /// The floppy, with its format.
+    pub floppy: Option<(Box<dyn Disk>, FloppyGeometry)>,
+}
+
+impl Media {
+    /// Opens everything `profile` names; nothing stays locked on an error.
+    pub fn open(profile: &Profile) -> Result<Media, StartError> {
+        let disks = profile.disks.iter().map(|path| hard_disk(path, profile.snapshot));
+        Ok(Media {
+            disks: disks.collect::<Result<_, _>>()?,
+            cdrom: profile.cdrom.as_deref().map(cd).transpose()?,
+            floppy: profile.floppy.as_deref().map(|path| floppy(path, profile.snapshot)).transpose()?,
+        })
+    }
+}
+
+fn cd(path: &Path) -> Result<Box<dyn Disk>, StartError> {
+    Ok(Box::new(IsoDisk::open(path).map_err(disk_error)?))
+}
+
+fn hard_disk(path: &Path, snapshot: bool) -> Result<Box<dyn Disk>, StartError> {
+    let disk = Box::new(RawDisk::open(path, access(snapshot)).map_err(disk_error)?);
+    if snapshot { overlay(path, disk) } else { Ok(disk) }
+}
+
+/// A floppy. What is shorter than a floppy (a boot sector) is padded to one in memory.
+fn floppy(path: &Path, snapshot: bool) -> Result<(Box<dyn Disk>, FloppyGeometry), StartError> {
+    let padded = FloppyGeometry::HD_1440K;
+    let length = std::fs::metadata(path).map_err(|error| host(path, error))?.len();
+    if let Some(geometry) = FloppyGeometry::of_length(length) {
+        return Ok((hard_disk(path, snapshot)?, geometry));
+    }
+    if length > padded.length_bytes() {
+        let reason = format!("{}: {length} bytes is the length of no floppy format", path.display());
+        return Err(StartError::Disk(reason));
+    }
+    let bytes = std::fs::read(path).map_err(|error| host(path, error))?;
+    let disk = MemoryDisk::padded(bytes, padded.length_bytes()).map_err(disk_error)?;
+    Ok((Box::new(disk), padded))
+}
+
+fn access(snapshot: bool) -> Access {
+    if snapshot { Access::ReadOnly } else { Access::ReadWrite }
+}
+
+fn overlay(path: &Path, disk: Box<dyn Disk>) -> Result<Box<dyn Disk>, StartError> {
+    Ok(Box::new(Overlay::new(disk).map_err(|error| host(path, error))?))
+}
+
+fn disk_error(error: impl std::fmt::Display) -> StartError {
+    StartError::Disk(error.to_string())
+}
+
+fn host(path: &Path, error: std::io::Error) -> StartError {
+    StartError::Disk(format!("{}: {error}", PathBuf::from(path).display()))
+}

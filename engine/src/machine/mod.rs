@@ -1,0 +1,424 @@
+//! A machine: the hardware built from a profile, its vCPUs, its clock and its screen.
+
+mod board;
+mod examine;
+mod guest_bus;
+mod media;
+mod platform;
+mod screen;
+mod timekeeper;
+mod virtual_cpu;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use cpu::{Pins, Registers, Signal};
+use hardware::input::{Key, typing};
+use hardware::interrupts::CpuLines;
+use hardware::{Alarms, Bus, Clock, Memory, Request, Requests};
+use parking_lot::Mutex;
+
+use crate::boot::{BootError, Image};
+use crate::firmware::{Firmware, FirmwareError};
+use crate::profile::{self, Profile};
+use crate::scheduler::{Entity, Scheduler};
+use crate::session::Outlets;
+use crate::stats::{self, ExitCounts, PortCount, Stats, TimerCounts};
+use board::{Board, Wiring};
+use guest_bus::{Exits, MachineBus};
+use media::Media;
+use platform::Platform;
+use screen::Screen;
+
+pub use virtual_cpu::{CpuCounts, Incident, VirtualCpu};
+
+/// Why a machine cannot be started. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The profile asks for something impossible.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Profile(Vec<profile::Problem>),
+    /// Memory could not be had.
+    #[error("the host gave no memory for the guest: {0}")]
+    Memory(std::io::Error),
+    /// No firmware.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
+    /// A program or kernel cannot be started.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// A disk image cannot be opened.
+    #[error("{0}")]
+    Disk(String),
+    /// The backend cannot be had.
+    #[error("{0}")]
+    Backend(String),
+}
+
+/// What a machine asks of its supervisor.
+#[derive(Debug)]
+pub enum Wish {
+    /// A device's request.
+    Device(Request),
+    /// Something a vCPU met.
+    Cpu(Incident),
+}
+
+type Listener = Box<dyn Fn(Wish) + Send + Sync>;
+type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// Late-bound wires: devices and vCPUs are built before those who listen to them.
+#[derive(Default)]
+struct Wires {
+    listener: ArcSwapOption<Listener>,
+    cpus: ArcSwapOption<Vec<Arc<VirtualCpu>>>,
+    entities: ArcSwapOption<Vec<Arc<Entity>>>,
+}
+
+/// A built machine.
+pub struct Machine {
+    profile: Profile,
+    platform: Platform,
+    memory: Arc<Memory>,
+    bus: Arc<Bus>,
+    clock: Clock,
+    board: Board,
+    image: Option<Image>,
+    cpus: Arc<Vec<Arc<VirtualCpu>>>,
+    entities: Arc<Vec<Arc<Entity>>>,
+    screen: Arc<Screen>,
+    exits: Arc<Exits>,
+    wires: Arc<Wires>,
+    waker: Option<Waker>,
+    bell: Arc<timekeeper::Bell>,
+    started: Instant,
+    cpu_time_at_start: std::time::Duration,
+    typist: Mutex<()>,
+}
+
+impl Wires {
+    fn wish(&self, wish: Wish) {
+        if let Some(listener) = &*self.listener.load() {
+            listener(wish);
+        }
+    }
+
+    fn wake(&self, cpu: usize) {
+        if let Some(entity) = self.entities.load().as_ref().and_then(|entities| entities.get(cpu)) {
+            Scheduler::global().wake(entity);
+        }
+    }
+
+    fn with_cpu(&self, cpu: usize, act: impl FnOnce(&VirtualCpu) -> bool) {
+        if let Some(virtual_cpu) = self.cpus.load().as_ref().and_then(|cpus| cpus.get(cpu))
+            && act(virtual_cpu)
+        {
+            self.wake(cpu);
+        }
+    }
+}
+
+/// The interrupt controllers' wires to the vCPUs.
+struct CpuWires(Arc<Wires>);
+
+impl CpuLines for CpuWires {
+    fn interrupt(&self, cpu: usize, level: bool) {
+        self.0.with_cpu(cpu, |virtual_cpu| virtual_cpu.interrupt(level));
+    }
+
+    fn nmi(&self, cpu: usize) {
+        self.0.with_cpu(cpu, |virtual_cpu| {
+            virtual_cpu.signal(Signal::Nmi);
+            true
+        });
+    }
+
+    fn init(&self, cpu: usize) {
+        self.0.with_cpu(cpu, |virtual_cpu| {
+            virtual_cpu.init();
+            true
+        });
+    }
+
+    fn startup(&self, cpu: usize, vector: u8) {
+        self.0.with_cpu(cpu, |virtual_cpu| {
+            virtual_cpu.start(vector);
+            true
+        });
+    }
+}
+
+impl Machine {
+    /// Builds the machine of `profile`; it stands still until it is powered on and released.
+    pub fn build(profile: &Profile, mut outlets: Outlets) -> Result<Arc<Machine>, StartError> {
+        let problems = profile.problems();
+        if !problems.is_empty() {
+            return Err(StartError::Profile(problems));
+        }
+        let cpu_time_at_start = stats::process_cpu_time();
+        let memory = Memory::new(profile.memory.bytes(), board::EXTRA_BYTES).map_err(StartError::Memory)?;
+        let firmware = find_firmware(profile)?;
+        let image = profile.direct.as_ref().map(|direct| Image::read(direct, &memory)).transpose()?;
+        let media = Media::open(profile)?;
+        let platform = Platform::new(profile, &memory).map_err(StartError::Backend)?;
+
+        let wires = Arc::new(Wires::default());
+        let bell = Arc::new(timekeeper::Bell::default());
+        let (ringer, asker) = (bell.clone(), wires.clone());
+        let wiring = Wiring {
+            memory: memory.clone(),
+            bus: Bus::new(),
+            clock: Clock::host(),
+            requests: Requests::new(move |request| asker.wish(Wish::Device(request))),
+            alarms: Alarms::new(move || ringer.ring()),
+        };
+        let count = profile.cpus as usize;
+        let board = Board::assemble(profile, &wiring, firmware.as_ref(), media, &mut outlets, |alarm| {
+            platform.controllers(count, &wiring.clock, alarm, Box::new(CpuWires(wires.clone())))
+        })?;
+        let Wiring { bus, clock, alarms, .. } = wiring;
+
+        let exits = Exits::new();
+        let mut cpus = Vec::with_capacity(count);
+        for index in 0..count {
+            let pins = Arc::new(Pins::new());
+            let vcpu = platform.vcpu(index, count, pins.clone()).map_err(StartError::Backend)?;
+            let fabric = board.fabric().cloned();
+            let guest_bus =
+                MachineBus::new(memory.clone(), bus.clone(), clock.clone(), fabric, index, exits.clone());
+            let reporter = wires.clone();
+            let report = move |incident| reporter.wish(Wish::Cpu(incident));
+            let in_kernel = platform.has_kernel_apics();
+            cpus.push(Arc::new(VirtualCpu::new(index, vcpu, guest_bus, pins, in_kernel, report)));
+        }
+        let cpus = Arc::new(cpus);
+        let entities: Vec<_> = cpus.iter().map(|cpu| Entity::new(cpu.clone())).collect();
+        if platform.has_kernel_apics() {
+            entities.iter().for_each(|entity| Scheduler::global().add_lane(entity));
+        }
+        let entities = Arc::new(entities);
+        wires.cpus.store(Some(cpus.clone()));
+        wires.entities.store(Some(entities.clone()));
+        timekeeper::start(clock.clone(), alarms, bell.clone(), Arc::downgrade(&board.timed));
+        let screen = Screen::start(board.video.clone(), outlets.waker.clone());
+        Ok(Arc::new(Machine {
+            profile: profile.clone(),
+            platform,
+            memory,
+            bus,
+            clock,
+            board,
+            image,
+            cpus,
+            entities,
+            screen,
+            exits,
+            wires,
+            waker: outlets.waker,
+            bell,
+            started: Instant::now(),
+            cpu_time_at_start,
+            typist: Mutex::new(()),
+        }))
+    }
+
+    /// The profile it was built from.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// Which backend runs it, and why.
+    pub fn backend_note(&self) -> &str {
+        &self.platform.note
+    }
+
+    /// Number of vCPUs.
+    pub fn cpus(&self) -> usize {
+        self.cpus.len()
+    }
+
+    /// The guest's monitor.
+    pub fn screen(&self) -> &Screen {
+        &self.screen
+    }
+
+    /// The latest sample of a vCPU's registers.
+    pub fn registers(&self, cpu: usize) -> Option<Arc<Registers>> {
+        self.cpus.get(cpu)?.sample()
+    }
+
+    /// Tells `listener` what devices and vCPUs wish for.
+    pub fn listen(&self, listener: impl Fn(Wish) + Send + Sync + 'static) {
+        self.wires.listener.store(Some(Arc::new(Box::new(listener))));
+    }
+
+    /// Has the owner look at the session.
+    pub fn wake_owner(&self) {
+        if let Some(waker) = &self.waker {
+            waker();
+        }
+    }
+
+    /// Stops all vCPUs and guest time; returns when they stand still.
+    pub fn hold(&self) {
+        for entity in self.entities.iter() {
+            Scheduler::global().hold(entity);
+        }
+        self.clock.stop();
+        for cpu in self.cpus.iter() {
+            // The samples of a machine that stands still are exact. A vCPU that cannot be read has
+            // reported that already.
+            let _ = cpu.registers();
+        }
+    }
+
+    /// Lets time and vCPUs go on.
+    pub fn release(&self) {
+        self.clock.start();
+        self.bell.ring();
+        for entity in self.entities.iter() {
+            Scheduler::global().release(entity);
+        }
+    }
+
+    /// Ends the vCPUs' threads, if they have their own. Only while held, for good.
+    pub fn retire(&self) {
+        self.screen.update();
+        for entity in self.entities.iter() {
+            Scheduler::global().retire(entity);
+        }
+    }
+
+    /// Brings devices and vCPUs to the state of power-on. Only while held.
+    pub fn power_on(&self) -> Result<(), String> {
+        self.platform.reset()?;
+        self.board.reset();
+        self.reset_registers()
+    }
+
+    /// Resets the vCPUs alone, as the keyboard controller and port 0x92 do.
+    pub fn reset_cpus(&self) -> Result<(), String> {
+        self.hold();
+        let result = self.reset_registers();
+        if result.is_ok() {
+            self.release();
+        }
+        result
+    }
+
+    fn reset_registers(&self) -> Result<(), String> {
+        let first = match &self.image {
+            Some(image) => {
+                self.board.show_text_mode();
+                image.place(&self.memory)
+            }
+            None => Registers::reset(),
+        };
+        for (index, cpu) in self.cpus.iter().enumerate() {
+            let registers = if index == 0 { first.clone() } else { board::secondary(Registers::reset()) };
+            cpu.reset(&registers).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Registers, code bytes and instruction of a vCPU that stands still.
+    pub fn examine(&self, cpu: usize) -> Result<(Registers, Vec<u8>, String), String> {
+        let cpu = &self.cpus[cpu];
+        let registers = cpu.registers().map_err(|error| error.to_string())?;
+        let (code, instruction) = examine::code_at_rip(&registers, cpu.bus());
+        Ok((registers, code, instruction))
+    }
+
+    /// Presses the power button.
+    pub fn press_power_button(&self) {
+        self.board.power.lock().press_power_button();
+    }
+
+    /// Presses or releases a key.
+    pub fn key(&self, key: Key, pressed: bool) {
+        self.board.keyboard.lock().key(key, pressed);
+    }
+
+    /// Types text, at a pace at which a BIOS with a 16-key buffer keeps up.
+    pub fn type_text(&self, text: &str) {
+        let _one_typist = self.typist.lock();
+        for keys in text.chars().filter_map(typing::type_text) {
+            for key in keys {
+                self.key(*key, true);
+                std::thread::sleep(board::KEYSTROKE);
+            }
+            for key in keys.iter().rev() {
+                self.key(*key, false);
+                std::thread::sleep(board::KEYSTROKE);
+            }
+        }
+    }
+
+    /// Moves the mouse.
+    pub fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
+        self.board.keyboard.lock().mouse(dx, dy, wheel, buttons);
+    }
+
+    /// Sends bytes to the first serial port, waiting while its queue is full.
+    pub fn send_serial(&self, bytes: &[u8]) {
+        self.board.send_serial(bytes);
+    }
+
+    /// Counters and times so far.
+    pub fn stats(&self) -> Stats {
+        let cpus: Vec<CpuCounts> = self.cpus.iter().map(|cpu| cpu.counts()).collect();
+        let (memory_read, memory_write) = self.exits.memory();
+        let ports: Vec<(u16, u64)> = self.exits.ports();
+        let slices: Vec<(u64, u64)> = self.entities.iter().map(|entity| entity.slices()).collect();
+        let (edges, merged) = self.board.timer_edges();
+        Stats {
+            backend: self.platform.note.clone(),
+            wall_seconds: self.started.elapsed().as_secs_f64(),
+            guest_seconds: self.clock.now() as f64 / 1e9,
+            process_cpu_seconds: (stats::process_cpu_time() - self.cpu_time_at_start).as_secs_f64(),
+            vcpu_seconds: self.entities.iter().map(|entity| entity.ran().as_secs_f64()).sum(),
+            instructions: cpus.iter().map(|cpu| cpu.instructions).sum(),
+            exits: ExitCounts {
+                port: ports.iter().map(|(_, n)| n).sum(),
+                memory_read,
+                memory_write,
+                interrupt: self.exits.interrupts(),
+                halt: cpus.iter().map(|cpu| cpu.halts).sum(),
+                kick: cpus.iter().map(|cpu| cpu.kicks).sum(),
+                unclaimed: self.bus.unclaimed(),
+                ports: ports
+                    .into_iter()
+                    .map(|(port, accesses)| PortCount { port: format!("{port:#06x}"), accesses })
+                    .collect(),
+            },
+            cpus,
+            devices: self.bus.counts(),
+            interrupts: self.board.line_counts(),
+            timers: TimerCounts {
+                guest_8254_edges: edges,
+                guest_8254_merged: merged,
+                host_slices: slices.iter().map(|(all, _)| all).sum(),
+                host_quantum_expiries: slices.iter().map(|(_, preempted)| preempted).sum(),
+            },
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // The wires hold the vCPUs, whose reports hold the wires.
+        self.wires.cpus.store(None);
+        self.wires.entities.store(None);
+        self.wires.listener.store(None);
+    }
+}
+
+/// The firmware `profile` wants, if any.
+fn find_firmware(profile: &Profile) -> Result<Option<Firmware>, StartError> {
+    Ok(match (&profile.firmware, &profile.direct) {
+        (profile::Firmware::None, _) | (profile::Firmware::Auto, Some(_)) => None,
+        (profile::Firmware::Auto, None) => Some(Firmware::installed()?),
+        (profile::Firmware::Image(path), _) => Some(Firmware::with_bios(path)?),
+    })
+}

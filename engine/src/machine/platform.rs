@@ -1,0 +1,123 @@
+//! The machine's platform: which backend executes, and where its interrupt controllers live.
+
+use std::sync::Arc;
+
+use cpu::Pins;
+use hardware::interrupts::{CpuLines, Fabric, Message, MessageSink};
+use hardware::{Alarm, Clock, LineSink, Memory};
+
+use super::guest_bus::TIMESTAMP_HZ;
+use crate::backend::kvm::{self, Host, KvmVm};
+use crate::backend::soft::{SoftMachine, SoftVcpu};
+use crate::backend::{Backend, InterruptMode, Vcpu};
+use crate::profile::Profile;
+
+/// Who executes, chosen for one machine.
+pub struct Platform {
+    engine: Engine,
+    /// One sentence: what was chosen, and why.
+    pub note: String,
+}
+
+enum Engine {
+    Soft(SoftMachine),
+    Kvm(Arc<KvmVm>),
+}
+
+/// Where the interrupt lines of the board end.
+pub enum Controllers {
+    /// PIC and I/O APIC are ours.
+    Ours(Arc<Fabric>),
+    /// All of them, and the 8254, are the host kernel's.
+    Kernel(Arc<dyn LineSink>),
+}
+
+impl Platform {
+    /// Chooses and makes what `profile` asks for, over `memory`.
+    pub fn new(profile: &Profile, memory: &Arc<Memory>) -> Result<Platform, String> {
+        let choice = kvm::speed::choose(profile.backend, false).map_err(|error| error.to_string())?;
+        let why = choice.reason.map(|reason| format!("; {reason}")).unwrap_or_default();
+        if choice.backend == Backend::Soft {
+            let engine = Engine::Soft(SoftMachine::new(profile.model, memory));
+            return Ok(Platform { engine, note: format!("Software CPU ({}){why}", profile.model) });
+        }
+        let host = Host::open().map_err(|problem| problem.to_string())?;
+        let vm = KvmVm::new(&host, memory.clone(), profile.interrupts).map_err(|error| error.to_string())?;
+        Ok(Platform { engine: Engine::Kvm(vm), note: format!("KVM, {} interrupts{why}", profile.interrupts) })
+    }
+
+    /// Whether vCPUs block inside the kernel and start each other there.
+    pub fn has_kernel_apics(&self) -> bool {
+        matches!(&self.engine, Engine::Kvm(vm) if vm.mode() != InterruptMode::Glass)
+    }
+
+    /// Resets what the host's kernel emulates of the board.
+    pub fn reset(&self) -> Result<(), String> {
+        match &self.engine {
+            Engine::Soft(_) => Ok(()),
+            Engine::Kvm(vm) => vm.reset_chips().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The interrupt controllers for `cpus` vCPUs.
+    pub fn controllers(
+        &self,
+        cpus: usize,
+        clock: &Clock,
+        alarm: Alarm,
+        lines: Box<dyn CpuLines>,
+    ) -> Controllers {
+        let Engine::Kvm(vm) = &self.engine else {
+            return Controllers::Ours(Fabric::new(cpus, clock.clone(), alarm, TIMESTAMP_HZ, lines));
+        };
+        match vm.mode() {
+            InterruptMode::Glass => {
+                Controllers::Ours(Fabric::new(cpus, clock.clone(), alarm, TIMESTAMP_HZ, lines))
+            }
+            InterruptMode::Split => {
+                let fabric = Fabric::split(Box::new(KernelApics(vm.clone())), lines);
+                let listener = Arc::downgrade(&fabric);
+                vm.on_end_of_interrupt(move |vector| {
+                    if let Some(fabric) = listener.upgrade() {
+                        fabric.end_of_interrupt(vector);
+                    }
+                });
+                Controllers::Ours(fabric)
+            }
+            InterruptMode::Kernel => {
+                Controllers::Kernel(vm.lines().expect("kernel mode has the kernel's lines"))
+            }
+        }
+    }
+
+    /// vCPU `index` of `count`.
+    pub fn vcpu(&self, index: usize, count: usize, pins: Arc<Pins>) -> Result<Box<dyn Vcpu>, String> {
+        Ok(match &self.engine {
+            Engine::Soft(machine) => Box::new(SoftVcpu::new(machine, index, count, pins)),
+            Engine::Kvm(vm) => {
+                Box::new(vm.create_vcpu(index, count, pins).map_err(|error| error.to_string())?)
+            }
+        })
+    }
+}
+
+/// The kernel's local APICs, as our I/O APIC sends to them.
+struct KernelApics(Arc<KvmVm>);
+
+impl MessageSink for KernelApics {
+    fn deliver(&self, message: Message) {
+        let (address, data) = message.to_msi();
+        self.0.send_message(kvm::irqchip::Message { address, data });
+    }
+
+    fn routes_changed(&self, routes: &[Option<Message>; kvm::irqchip::IOAPIC_INPUTS]) {
+        let messages = routes.map(|route| {
+            route.map(|message| {
+                let (address, data) = message.to_msi();
+                kvm::irqchip::Message { address, data }
+            })
+        });
+        // A refused route only means that its end of interrupt is not reported; the line itself works.
+        let _ = self.0.set_ioapic_messages(&messages);
+    }
+}

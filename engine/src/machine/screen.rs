@@ -1,0 +1,66 @@
+//! The thread that turns what the video adapter scans out into frames, at most 60 times a second.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use display::exchange::{FrameReader, FrameWriter, exchange};
+use display::{Frame, Picture, text};
+use hardware::Shared;
+use hardware::vga::VgaCard;
+use parking_lot::Mutex;
+
+/// Time between two looks at video memory.
+const REFRESH: Duration = Duration::from_nanos(16_666_667);
+
+/// The guest's monitor: the newest frame, and the newest text.
+pub struct Screen {
+    vga: Shared<VgaCard>,
+    writer: Mutex<FrameWriter>,
+    reader: FrameReader,
+}
+
+impl Screen {
+    /// A monitor on `vga`; `waker` is called after each new frame.
+    pub fn start(vga: Shared<VgaCard>, waker: Option<Arc<dyn Fn() + Send + Sync>>) -> Arc<Screen> {
+        let (writer, reader) = exchange();
+        if let Some(waker) = waker {
+            reader.set_waker(move || waker());
+        }
+        let screen = Arc::new(Screen { vga, writer: Mutex::new(writer), reader });
+        let weak = Arc::downgrade(&screen);
+        let body = move || refresh(&weak);
+        thread::Builder::new().name("screen".into()).spawn(body).expect("the host has room for a thread");
+        screen
+    }
+
+    /// The newest frame.
+    pub fn frame(&self) -> Arc<Frame> {
+        self.reader.latest()
+    }
+
+    /// The characters on the screen now, in text modes.
+    pub fn text(&self) -> Option<String> {
+        text::screen_text(&self.picture())
+    }
+
+    /// Looks at video memory now, as at the end of a run.
+    pub fn update(&self) {
+        let picture = self.picture();
+        self.writer.lock().show(&picture);
+    }
+
+    fn picture(&self) -> Picture {
+        self.vga.lock().scan()
+    }
+}
+
+fn refresh(screen: &Weak<Screen>) {
+    while let Some(screen) = screen.upgrade() {
+        if screen.vga.lock().touched() {
+            screen.update();
+        }
+        drop(screen);
+        thread::sleep(REFRESH);
+    }
+}

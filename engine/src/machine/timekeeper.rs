@@ -1,0 +1,56 @@
+//! The thread that keeps a machine's deadlines: it sleeps until the earliest and calls the device.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use hardware::{Alarms, Clock, Device, Shared};
+use parking_lot::{Condvar, Mutex};
+
+/// Longest sleep: a machine that went away is noticed at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+/// Wakes the timekeeper when a deadline moved forward or time started.
+#[derive(Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    condition: Condvar,
+}
+
+impl Bell {
+    /// Wakes it.
+    pub fn ring(&self) {
+        *self.rung.lock() = true;
+        self.condition.notify_one();
+    }
+
+    fn wait(&self, longest: Duration) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            self.condition.wait_for(&mut rung, longest);
+        }
+        *rung = false;
+    }
+}
+
+/// Starts the thread. It ends when `devices` (indexed by alarm id) are gone.
+pub fn start(clock: Clock, alarms: Arc<Alarms>, bell: Arc<Bell>, devices: Weak<Vec<Shared<dyn Device>>>) {
+    let keep = move || {
+        while let Some(devices) = devices.upgrade() {
+            let now = clock.now();
+            for id in alarms.take_due(now) {
+                devices[id].lock().advance();
+            }
+            drop(devices);
+            bell.wait(until_next(&clock, &alarms));
+        }
+    };
+    thread::Builder::new().name("timekeeper".into()).spawn(keep).expect("the host has room for a thread");
+}
+
+/// Host time until the earliest deadline.
+fn until_next(clock: &Clock, alarms: &Alarms) -> Duration {
+    let Some(deadline) = alarms.next().filter(|_| clock.is_running()) else { return LONGEST_SLEEP };
+    let guest_ns = deadline.saturating_sub(clock.now());
+    Duration::from_nanos((guest_ns as f64 / clock.rate()) as u64).min(LONGEST_SLEEP)
+}

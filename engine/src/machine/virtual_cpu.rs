@@ -1,0 +1,294 @@
+//! One vCPU of a machine: its backend, its startup state, and what the scheduler runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use cpu::{Pins, Registers, RunLimit, Segment, Signal, Stop, registers::segment};
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::guest_bus::MachineBus;
+use crate::backend::{Kicker, Vcpu, VcpuError};
+use crate::scheduler::{Next, Run};
+
+/// How often a running vCPU leaves a sample of its registers.
+const SAMPLE_EVERY: Duration = Duration::from_millis(33);
+
+/// Something a vCPU met that concerns the whole machine.
+#[derive(Debug)]
+pub enum Incident {
+    /// Triple fault.
+    Shutdown {
+        /// Which vCPU.
+        cpu: usize,
+        /// The faults on the way.
+        faults: Vec<cpu::FaultRecord>,
+    },
+    /// The backend could not go on.
+    Failed {
+        /// Which vCPU.
+        cpu: usize,
+        /// Why.
+        reason: String,
+    },
+}
+
+type Report = Box<dyn Fn(Incident) + Send + Sync>;
+
+/// A vCPU as the machine holds it.
+pub struct VirtualCpu {
+    index: usize,
+    backend: Mutex<Box<dyn Vcpu>>,
+    bus: MachineBus,
+    pins: Arc<Pins>,
+    kicker: Kicker,
+    startup: Mutex<Startup>,
+    /// INIT and STARTUP are the host kernel's business.
+    startup_in_kernel: bool,
+    sample: ArcSwapOption<Registers>,
+    sampled: Mutex<Option<Instant>>,
+    report: Report,
+    counts: Counts,
+}
+
+/// Why slices ended, and how long the vCPU ran.
+#[derive(Default)]
+struct Counts {
+    halts: AtomicU64,
+    kicks: AtomicU64,
+}
+
+/// The counters of one vCPU.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CpuCounts {
+    /// HLT without anything pending.
+    pub halts: u64,
+    /// Times the monitor took control back.
+    pub kicks: u64,
+    /// Instructions executed, where the backend counts them.
+    pub instructions: Option<u64>,
+}
+
+/// The multiprocessor startup state machine. Source: Intel SDM 3A, 10.4 (MP initialization).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Startup {
+    waiting: bool,
+    init: bool,
+    vector: Option<u8>,
+}
+
+impl VirtualCpu {
+    /// vCPU `index`; all but the first wait for a STARTUP interrupt.
+    pub fn new(
+        index: usize,
+        backend: Box<dyn Vcpu>,
+        bus: MachineBus,
+        pins: Arc<Pins>,
+        startup_in_kernel: bool,
+        report: impl Fn(Incident) + Send + Sync + 'static,
+    ) -> VirtualCpu {
+        VirtualCpu {
+            index,
+            kicker: backend.kicker(),
+            backend: Mutex::new(backend),
+            bus,
+            pins,
+            startup: Mutex::new(Startup { waiting: index > 0 && !startup_in_kernel, ..Startup::default() }),
+            startup_in_kernel,
+            sample: ArcSwapOption::empty(),
+            sampled: Mutex::new(None),
+            report: Box::new(report),
+            counts: Counts::default(),
+        }
+    }
+
+    /// State of power-on, or `registers` if the machine starts without firmware. Only while held.
+    pub fn reset(&self, registers: &Registers) -> Result<(), VcpuError> {
+        let waiting = self.index > 0 && !self.startup_in_kernel;
+        *self.startup.lock() = Startup { waiting, ..Startup::default() };
+        for signal in [Signal::Nmi, Signal::Kick, Signal::Interrupt] {
+            self.pins.lower(signal);
+        }
+        self.backend.lock().reset(registers)?;
+        self.sample.store(Some(Arc::new(registers.clone())));
+        Ok(())
+    }
+
+    /// The latest sample of the registers.
+    pub fn sample(&self) -> Option<Arc<Registers>> {
+        self.sample.load_full()
+    }
+
+    /// The registers now. Only while held: it waits for the end of the slice otherwise.
+    pub fn registers(&self) -> Result<Registers, VcpuError> {
+        let registers = self.backend.lock().registers()?;
+        self.sample.store(Some(Arc::new(registers.clone())));
+        Ok(registers)
+    }
+
+    /// The bus this vCPU sees.
+    pub fn bus(&self) -> &MachineBus {
+        &self.bus
+    }
+
+    /// INTR changed. Returns whether the vCPU should be woken.
+    pub fn interrupt(&self, level: bool) -> bool {
+        if level {
+            self.pins.raise(Signal::Interrupt);
+            self.kicker.nudge();
+        } else {
+            self.pins.lower(Signal::Interrupt);
+        }
+        level
+    }
+
+    /// Raises another signal and makes a running vCPU look at it.
+    pub fn signal(&self, signal: Signal) {
+        self.pins.raise(signal);
+        self.kicker.nudge();
+    }
+
+    /// An INIT interrupt arrived.
+    pub fn init(&self) {
+        self.startup.lock().init = true;
+        self.kicker.kick();
+    }
+
+    /// A STARTUP interrupt arrived.
+    pub fn start(&self, vector: u8) {
+        let mut startup = self.startup.lock();
+        // Ignored unless the processor waits for it, as the manual says.
+        if startup.waiting || startup.init {
+            startup.vector = Some(vector);
+        }
+        drop(startup);
+        self.kicker.kick();
+    }
+
+    /// Why slices ended.
+    pub fn counts(&self) -> CpuCounts {
+        CpuCounts {
+            halts: self.counts.halts.load(Ordering::Relaxed),
+            kicks: self.counts.kicks.load(Ordering::Relaxed),
+            instructions: self.backend.try_lock().and_then(|backend| backend.instructions()),
+        }
+    }
+
+    fn slice(&self) -> Result<Next, VcpuError> {
+        let mut backend = self.backend.lock();
+        if !self.ready_to_run(&mut **backend)? {
+            return Ok(Next::Park);
+        }
+        let stop = backend.run(&self.bus, RunLimit::NONE)?;
+        self.leave_sample(&mut **backend)?;
+        match stop {
+            Stop::Halted => {
+                self.counts.halts.fetch_add(1, Ordering::Relaxed);
+                self.halted(&mut **backend)
+            }
+            Stop::Kicked | Stop::Limit | Stop::Step | Stop::Breakpoint(_) => {
+                self.counts.kicks.fetch_add(1, Ordering::Relaxed);
+                Ok(Next::Ready)
+            }
+            Stop::Shutdown(faults) => {
+                (self.report)(Incident::Shutdown { cpu: self.index, faults });
+                Ok(Next::Park)
+            }
+        }
+    }
+
+    /// Takes INIT and STARTUP; says whether there is anything to run.
+    fn ready_to_run(&self, backend: &mut dyn Vcpu) -> Result<bool, VcpuError> {
+        let mut startup = self.startup.lock();
+        if startup.init {
+            startup.init = false;
+            startup.waiting = self.index > 0;
+            let before = backend.registers()?;
+            backend.set_registers(&after_init(&before))?;
+        }
+        if startup.waiting {
+            let Some(vector) = startup.vector.take() else { return Ok(false) };
+            startup.waiting = false;
+            let mut registers = backend.registers()?;
+            let code = Segment::real(u16::from(vector) << 8);
+            registers.segments[segment::CS] = Segment { attributes: 0x9B, ..code };
+            registers.rip = 0;
+            registers.halted = false;
+            backend.set_registers(&registers)?;
+        }
+        startup.vector = None;
+        Ok(true)
+    }
+
+    /// After HLT: park, unless something that can wake the vCPU is there already.
+    fn halted(&self, backend: &mut dyn Vcpu) -> Result<Next, VcpuError> {
+        let awake = self.pins.is_raised(Signal::Nmi)
+            || self.pins.is_raised(Signal::Kick)
+            || self.pins.is_raised(Signal::Interrupt) && backend.registers()?.rflags & 1 << 9 != 0;
+        Ok(if awake { Next::Ready } else { Next::Park })
+    }
+
+    fn leave_sample(&self, backend: &mut dyn Vcpu) -> Result<(), VcpuError> {
+        let mut sampled = self.sampled.lock();
+        if sampled.is_none_or(|at| at.elapsed() >= SAMPLE_EVERY) {
+            self.sample.store(Some(Arc::new(backend.registers()?)));
+            *sampled = Some(Instant::now());
+        }
+        Ok(())
+    }
+}
+
+impl Run for VirtualCpu {
+    fn run_slice(&self) -> Next {
+        // A bug in one machine's device must stop that machine and no other.
+        let slice = std::panic::AssertUnwindSafe(|| self.slice());
+        let reason = match std::panic::catch_unwind(slice) {
+            Ok(Ok(next)) => return next,
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => format!("a defect in Vitrine: {}", panic_message(&*panic)),
+        };
+        (self.report)(Incident::Failed { cpu: self.index, reason });
+        Next::Park
+    }
+
+    fn kick(&self) {
+        self.kicker.kick();
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// What INIT leaves of a state. Source: Intel SDM 3A, table 11-1, column INIT.
+fn after_init(before: &Registers) -> Registers {
+    const NOT_WRITE_THROUGH_AND_CACHE_DISABLE: u64 = 0x6000_0000;
+    let mut after = Registers::reset();
+    after.msrs = before.msrs;
+    after.fpu = before.fpu.clone();
+    after.xcr0 = before.xcr0;
+    let kept = before.cr0 & NOT_WRITE_THROUGH_AND_CACHE_DISABLE;
+    after.cr0 = after.cr0 & !NOT_WRITE_THROUGH_AND_CACHE_DISABLE | kept;
+    after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn init_keeps_msrs_fpu_and_cache_bits_only() {
+        let mut before = Registers::reset();
+        before.general[3] = 7;
+        before.msrs.pat = 9;
+        before.fpu.mxcsr = 1;
+        before.cr0 = 0x8000_0011;
+        before.efer = 0x500;
+        let after = after_init(&before);
+        assert_eq!((after.general[3], after.msrs.pat, after.fpu.mxcsr), (0, 9, 1));
+        assert_eq!((after.cr0, after.efer, after.rip), (0x10, 0, 0xFFF0));
+    }
+}

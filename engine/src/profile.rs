@@ -1,0 +1,335 @@
+//! A profile: the RON file a user edits, which says what a machine is made of.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{Backend, InterruptMode};
+
+/// What a machine is made of. Every field but the name has a default, unknown fields are errors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The machine's name, as its card shows it.
+    pub name: String,
+    /// Who executes the guest's instructions.
+    #[serde(default)]
+    pub backend: Backend,
+    /// Where the interrupt controllers live (KVM only).
+    #[serde(default)]
+    pub interrupts: InterruptMode,
+    /// The CPU the guest sees, by name (`cpu::CpuModel`).
+    #[serde(default)]
+    pub model: cpu::CpuModel,
+    /// Number of virtual CPUs.
+    #[serde(default = "one")]
+    pub cpus: u32,
+    /// Memory.
+    #[serde(default)]
+    pub memory: Size,
+    /// What the machine finds at power-on.
+    #[serde(default)]
+    pub firmware: Firmware,
+    /// CD-ROM image.
+    #[serde(default)]
+    pub cdrom: Option<PathBuf>,
+    /// Hard disk images, in order.
+    #[serde(default)]
+    pub disks: Vec<PathBuf>,
+    /// Floppy image.
+    #[serde(default)]
+    pub floppy: Option<PathBuf>,
+    /// Writes to disks go to an overlay that is thrown away at the end.
+    #[serde(default)]
+    pub snapshot: bool,
+    /// What is put straight into memory instead of being booted by firmware.
+    #[serde(default)]
+    pub direct: Option<Direct>,
+    /// Whether writing to port 0xF4 ends the run.
+    #[serde(default)]
+    pub debug_exit: bool,
+}
+
+/// What the machine finds at power-on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Firmware {
+    /// SeaBIOS as the distribution installs it; none for programs and kernels put straight into memory.
+    #[default]
+    Auto,
+    /// Nothing: the machine starts with what [`Profile::direct`] names.
+    None,
+    /// This image.
+    Image(PathBuf),
+}
+
+/// A program or kernel put straight into memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direct {
+    /// A guest that comes with Vitrine, by name.
+    BuiltIn(String),
+    /// Raw code at 0x7C00, entered in real mode as a BIOS enters a boot sector.
+    Flat(PathBuf),
+    /// A kernel (bzImage, multiboot or ELF) with its command line.
+    Kernel {
+        /// The kernel file.
+        image: PathBuf,
+        /// Initial ramdisk, or first multiboot module.
+        #[serde(default)]
+        initrd: Option<PathBuf>,
+        /// Kernel command line.
+        #[serde(default)]
+        append: String,
+    },
+}
+
+/// An amount of memory, written as `256M` or `1G`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(u64);
+
+/// Smallest and largest memory a machine may have.
+pub const MEMORY_LIMITS: (Size, Size) = (Size::mib(1), Size::mib(64 * 1024));
+/// Most virtual CPUs a machine may have.
+pub const MAX_CPUS: u32 = 8;
+/// Most hard disks a machine may have (with a CD-ROM, one fewer).
+pub const MAX_DISKS: usize = 4;
+
+const fn one() -> u32 {
+    1
+}
+
+impl Size {
+    /// `mib` mebibytes.
+    pub const fn mib(mib: u64) -> Size {
+        Size(mib << 20)
+    }
+
+    /// In bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Size {
+    fn default() -> Size {
+        Size::mib(256)
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    /// A whole number with an optional `K`, `M` or `G`; without one, mebibytes.
+    fn from_str(text: &str) -> Result<Size, String> {
+        let text = text.trim();
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
+            "" | "M" | "MB" | "MIB" => 1 << 20,
+            "K" | "KB" | "KIB" => 1 << 10,
+            "G" | "GB" | "GIB" => 1 << 30,
+            other => return Err(format!("'{other}' is no unit of memory; write for example 256M or 1G")),
+        };
+        let number: u64 =
+            digits.parse().map_err(|_| format!("'{text}' is no size; write for example 256M or 1G"))?;
+        number.checked_mul(unit).map(Size).ok_or_else(|| format!("'{text}' is too large"))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            n if n.is_multiple_of(1 << 30) => write!(f, "{}G", n >> 30),
+            n if n.is_multiple_of(1 << 20) => write!(f, "{}M", n >> 20),
+            n => write!(f, "{}K", n >> 10),
+        }
+    }
+}
+
+impl fmt::Debug for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A field of a profile that cannot be, and why. The window shows it under the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct Problem {
+    /// The field's name in the profile.
+    pub field: &'static str,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
+impl Profile {
+    /// A machine with all defaults.
+    pub fn new(name: impl Into<String>) -> Profile {
+        Profile {
+            name: name.into(),
+            backend: Backend::Auto,
+            interrupts: InterruptMode::default(),
+            model: cpu::CpuModel::default(),
+            cpus: 1,
+            memory: Size::default(),
+            firmware: Firmware::Auto,
+            cdrom: None,
+            disks: Vec::new(),
+            floppy: None,
+            snapshot: false,
+            direct: None,
+            debug_exit: false,
+        }
+    }
+
+    /// Reads a profile from RON.
+    pub fn from_ron(text: &str) -> Result<Profile, String> {
+        ron::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Writes it as RON, as a person would lay it out.
+    pub fn to_ron(&self) -> String {
+        ron::ser::to_string_pretty(self, ron::ser::PrettyConfig::new()).expect("a profile is plain data")
+    }
+
+    /// Everything that cannot be, field by field. Files are looked at for existence only.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut problem = |field, reason: String| problems.push(Problem { field, reason });
+        if let Err(reason) = check_name(&self.name) {
+            problem("name", reason);
+        }
+        let (least, most) = MEMORY_LIMITS;
+        if self.memory < least || self.memory > most {
+            problem("memory", format!("{} is outside {least} to {most}", self.memory));
+        } else if !self.memory.bytes().is_multiple_of(4096) {
+            problem("memory", format!("{} is not a multiple of 4K", self.memory));
+        }
+        if self.cpus == 0 || self.cpus > MAX_CPUS {
+            problem("cpus", format!("{} is outside 1 to {MAX_CPUS}", self.cpus));
+        }
+        let room = MAX_DISKS - usize::from(self.cdrom.is_some());
+        if self.disks.len() > room {
+            problem(
+                "disks",
+                format!("{} disks do not fit; at most {room} beside the CD-ROM", self.disks.len()),
+            );
+        }
+        for (field, path) in self.files() {
+            if !path.exists() {
+                problem(field, format!("{}: there is no such file", path.display()));
+            }
+        }
+        if self.firmware == Firmware::None && self.direct.is_none() {
+            problem("firmware", "without firmware there must be a program or a kernel to start".to_owned());
+        }
+        problems
+    }
+
+    /// Makes relative paths relative to `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        let join = |path: &mut PathBuf| *path = folder.join(&*path);
+        self.cdrom.iter_mut().for_each(join);
+        self.disks.iter_mut().for_each(join);
+        self.floppy.iter_mut().for_each(join);
+        match &mut self.direct {
+            Some(Direct::Flat(image)) => join(image),
+            Some(Direct::Kernel { image, initrd, .. }) => {
+                join(image);
+                initrd.iter_mut().for_each(join);
+            }
+            Some(Direct::BuiltIn(_)) | None => {}
+        }
+        if let Firmware::Image(image) = &mut self.firmware {
+            join(image);
+        }
+    }
+
+    /// Every host file the profile names, with the field that names it.
+    pub fn files(&self) -> Vec<(&'static str, &Path)> {
+        let mut files: Vec<(&'static str, &Path)> = Vec::new();
+        files.extend(self.cdrom.iter().map(|p| ("cdrom", p.as_path())));
+        files.extend(self.disks.iter().map(|p| ("disks", p.as_path())));
+        files.extend(self.floppy.iter().map(|p| ("floppy", p.as_path())));
+        match &self.direct {
+            Some(Direct::Flat(image)) => files.push(("direct", image)),
+            Some(Direct::Kernel { image, initrd, .. }) => {
+                files.push(("direct", image));
+                files.extend(initrd.iter().map(|p| ("direct", p.as_path())));
+            }
+            Some(Direct::BuiltIn(_)) | None => {}
+        }
+        if let Firmware::Image(image) = &self.firmware {
+            files.push(("firmware", image));
+        }
+        files
+    }
+}
+
+/// Whether `name` can name a machine (and its folder).
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err("a machine needs a name".to_owned());
+    }
+    if name.len() > 64 {
+        return Err("the name is longer than 64 bytes".to_owned());
+    }
+    let forbidden = |c: char| c == '/' || c == '\\' || c == '\0' || c.is_control();
+    if name.contains(forbidden) || name.starts_with('.') || name != name.trim() {
+        return Err(format!(
+            "'{name}' cannot name a machine: no slashes, no leading dot, no blanks around it"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_survives_ron() {
+        let mut profile = Profile::new("Test");
+        profile.memory = Size::mib(64);
+        profile.direct = Some(Direct::BuiltIn("vitrine".into()));
+        assert_eq!(Profile::from_ron(&profile.to_ron()).unwrap(), profile);
+    }
+
+    #[test]
+    fn only_the_name_is_needed_and_unknown_fields_are_refused() {
+        assert_eq!(Profile::from_ron("(name: \"x\")").unwrap(), Profile::new("x"));
+        let error = Profile::from_ron("(name: \"x\", memroy: \"1G\")").unwrap_err();
+        assert!(error.contains("memroy"), "{error}");
+    }
+
+    #[test]
+    fn sizes_read_as_people_write_them() {
+        assert_eq!("256M".parse::<Size>().unwrap(), Size::mib(256));
+        assert_eq!("1g".parse::<Size>().unwrap(), Size::mib(1024));
+        assert_eq!("64".parse::<Size>().unwrap(), Size::mib(64));
+        assert!("12 bananas".parse::<Size>().is_err());
+        assert!("99999999999G".parse::<Size>().is_err());
+    }
+
+    #[test]
+    fn impossible_values_are_named_by_field() {
+        let mut profile = Profile::new("../up");
+        profile.cpus = 0;
+        profile.memory = Size(5);
+        profile.cdrom = Some("/nonexistent.iso".into());
+        let fields: Vec<_> = profile.problems().iter().map(|p| p.field).collect();
+        assert_eq!(fields, ["name", "memory", "cpus", "cdrom"]);
+    }
+}

@@ -1,0 +1,143 @@
+//! A session: the handle by which the app holds a machine that runs.
+
+mod state;
+mod supervisor;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cpu::Registers;
+use display::Frame;
+use hardware::input::Key;
+
+use crate::machine::{Machine, StartError};
+use crate::profile::Profile;
+use crate::stats::Stats;
+use supervisor::{Command, Supervisor};
+
+pub use state::{Crash, Ending, Event, RunState};
+
+/// Where things go that a run sends out; all optional.
+#[derive(Default)]
+pub struct Outlets {
+    /// Bytes the guest sends on its first serial port.
+    pub serial: Option<Box<dyn FnMut(&[u8]) + Send>>,
+    /// Bytes the guest writes to the debug console (ports 0x402 and 0xE9).
+    pub debug_console: Option<Box<dyn FnMut(&[u8]) + Send>>,
+    /// Called, from any thread and often, when there is a new frame, sample or event.
+    pub waker: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+/// A running machine. Dropping the last handle switches it off.
+#[derive(Clone)]
+pub struct Session(Arc<Handle>);
+
+struct Handle {
+    machine: Arc<Machine>,
+    supervisor: Supervisor,
+}
+
+impl Session {
+    /// Builds the machine and starts it. On an error nothing is left running.
+    pub fn start(profile: &Profile, outlets: Outlets) -> Result<Session, StartError> {
+        let machine = Machine::build(profile, outlets)?;
+        let supervisor = Supervisor::start(machine.clone());
+        Ok(Session(Arc::new(Handle { machine, supervisor })))
+    }
+
+    /// The profile it was started from.
+    pub fn profile(&self) -> &Profile {
+        self.0.machine.profile()
+    }
+
+    /// Which backend runs it, and why, in one sentence.
+    pub fn backend_note(&self) -> &str {
+        self.0.machine.backend_note()
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> RunState {
+        self.0.supervisor.state()
+    }
+
+    /// Waits until it has ended, at most `timeout`.
+    pub fn wait(&self, timeout: Duration) -> Option<Ending> {
+        self.0.supervisor.wait(timeout)
+    }
+
+    /// Takes what happened since the last call, oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        self.0.supervisor.take_events()
+    }
+
+    /// Stops vCPUs and guest time.
+    pub fn pause(&self) {
+        self.0.supervisor.send(Command::Pause);
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) {
+        self.0.supervisor.send(Command::Resume);
+    }
+
+    /// The reset button.
+    pub fn reset(&self) {
+        self.0.supervisor.send(Command::Reset);
+    }
+
+    /// Pulls the plug.
+    pub fn power_off(&self) {
+        self.0.supervisor.send(Command::PowerOff);
+    }
+
+    /// Presses the power button; a guest with ACPI then shuts down by itself.
+    pub fn press_power_button(&self) {
+        self.0.machine.press_power_button();
+    }
+
+    /// Presses or releases a key.
+    pub fn key(&self, key: Key, pressed: bool) {
+        self.0.machine.key(key, pressed);
+    }
+
+    /// Types text as a person with a US keyboard would; characters it lacks are left out.
+    pub fn type_text(&self, text: &str) {
+        self.0.machine.type_text(text);
+    }
+
+    /// Moves the mouse by (dx right, dy down), turns its wheel (down is positive); `buttons` are the
+    /// ones held now: bit 0 left, 1 right, 2 middle.
+    pub fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
+        self.0.machine.mouse(dx, dy, wheel, buttons);
+    }
+
+    /// Sends bytes to the guest's first serial port.
+    pub fn send_serial(&self, bytes: &[u8]) {
+        self.0.machine.send_serial(bytes);
+    }
+
+    /// The newest frame of the guest's screen.
+    pub fn frame(&self) -> Arc<Frame> {
+        self.0.machine.screen().frame()
+    }
+
+    /// The screen as text, in text modes.
+    pub fn screen_text(&self) -> Option<String> {
+        self.0.machine.screen().text()
+    }
+
+    /// Number of vCPUs.
+    pub fn cpus(&self) -> usize {
+        self.0.machine.cpus()
+    }
+
+    /// The latest sample of a vCPU's registers; a running vCPU leaves one about 30 times a second.
+    pub fn registers(&self, cpu: usize) -> Option<Arc<Registers>> {
+        self.0.machine.registers(cpu)
+    }
+
+    /// Counters and times so far.
+    pub fn stats(&self) -> Stats {
+        self.0.machine.stats()
+    }
+}

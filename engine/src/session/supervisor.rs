@@ -1,0 +1,201 @@
+//! The supervisor: one thread per machine that executes its commands and its devices' requests in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hardware::Request;
+use parking_lot::{Condvar, Mutex};
+
+use super::state::{Crash, Ending, Event, RunState};
+use crate::machine::{Incident, Machine, Wish};
+
+/// Events kept for the owner; older ones are dropped.
+const EVENTS_KEPT: usize = 256;
+
+/// What the owner may ask for.
+#[derive(Debug)]
+pub enum Command {
+    Pause,
+    Resume,
+    Reset,
+    PowerOff,
+}
+
+/// Everything the supervisor acts on.
+enum Task {
+    Command(Command),
+    Wish(Wish),
+}
+
+/// The owner's end.
+pub struct Supervisor {
+    tasks: Sender<Task>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+struct State {
+    run: RunState,
+    events: VecDeque<Event>,
+}
+
+impl Supervisor {
+    /// Powers the machine on and starts its thread.
+    pub fn start(machine: Arc<Machine>) -> Supervisor {
+        let (tasks, queue) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { run: RunState::Running, events: VecDeque::new() }),
+            ended: Condvar::new(),
+        });
+        let wishes = Mutex::new(tasks.clone());
+        machine.listen(move |wish| {
+            // The supervisor may be gone already; then nobody is left to care.
+            let _ = wishes.lock().send(Task::Wish(wish));
+        });
+        let worker = Worker { machine, shared: shared.clone() };
+        let body = move || worker.serve(&queue);
+        thread::Builder::new().name("supervisor".into()).spawn(body).expect("the host has room for a thread");
+        Supervisor { tasks, shared }
+    }
+
+    /// Asks for something; commands are executed in order.
+    pub fn send(&self, command: Command) {
+        // After the end there is nothing to command.
+        let _ = self.tasks.send(Task::Command(command));
+    }
+
+    pub fn state(&self) -> RunState {
+        self.shared.state.lock().run.clone()
+    }
+
+    pub fn take_events(&self) -> Vec<Event> {
+        self.shared.state.lock().events.drain(..).collect()
+    }
+
+    pub fn wait(&self, timeout: Duration) -> Option<Ending> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.shared.state.lock();
+        loop {
+            if let RunState::Ended(ending) = &state.run {
+                return Some(ending.clone());
+            }
+            if self.shared.ended.wait_until(&mut state, deadline).timed_out() {
+                return match &state.run {
+                    RunState::Ended(ending) => Some(ending.clone()),
+                    _ => None,
+                };
+            }
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.send(Command::PowerOff);
+    }
+}
+
+struct Worker {
+    machine: Arc<Machine>,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    fn serve(&self, queue: &mpsc::Receiver<Task>) {
+        self.tell(Event::Note(self.machine.backend_note().to_owned()));
+        let mut ending = self.machine.power_on().err().map(Ending::Failed);
+        if ending.is_none() {
+            self.machine.release();
+        }
+        while ending.is_none() {
+            let Ok(task) = queue.recv() else { break };
+            ending = match task {
+                Task::Command(command) => self.command(command),
+                Task::Wish(wish) => self.wish(wish),
+            };
+        }
+        self.machine.hold();
+        self.machine.retire();
+        self.enter(RunState::Ended(ending.unwrap_or(Ending::PoweredOff)));
+    }
+
+    fn command(&self, command: Command) -> Option<Ending> {
+        match command {
+            Command::Pause => {
+                self.machine.hold();
+                self.enter(RunState::Paused);
+            }
+            Command::Resume => {
+                self.machine.release();
+                self.enter(RunState::Running);
+            }
+            Command::Reset => return self.reset(),
+            Command::PowerOff => return Some(Ending::PoweredOff),
+        }
+        None
+    }
+
+    fn wish(&self, wish: Wish) -> Option<Ending> {
+        match wish {
+            Wish::Device(Request::Reset) => self.reset(),
+            Wish::Device(Request::ResetCpus) => self.machine.reset_cpus().err().map(Ending::Failed),
+            Wish::Device(Request::PowerOff) => Some(Ending::PoweredOff),
+            Wish::Device(Request::Suspend) => {
+                let note = "the guest asked for sleep (ACPI S3); it was woken at once";
+                self.tell(Event::Note(note.to_owned()));
+                self.reset()
+            }
+            Wish::Device(Request::DebugExit(value)) => Some(Ending::DebugExit(value)),
+            Wish::Cpu(Incident::Failed { cpu, reason }) => {
+                Some(Ending::Failed(format!("CPU {cpu} cannot go on: {reason}")))
+            }
+            Wish::Cpu(Incident::Shutdown { cpu, faults }) => {
+                self.machine.hold();
+                Some(match self.machine.examine(cpu) {
+                    Ok((registers, code, instruction)) => {
+                        Ending::Crashed(Box::new(Crash { cpu, faults, registers, code, instruction }))
+                    }
+                    Err(reason) => Ending::Failed(reason),
+                })
+            }
+        }
+    }
+
+    fn reset(&self) -> Option<Ending> {
+        let paused = self.shared.state.lock().run == RunState::Paused;
+        self.machine.hold();
+        if let Err(reason) = self.machine.power_on() {
+            return Some(Ending::Failed(reason));
+        }
+        self.tell(Event::Reset);
+        if !paused {
+            self.machine.release();
+        }
+        None
+    }
+
+    fn enter(&self, run: RunState) {
+        self.shared.state.lock().run = run.clone();
+        if matches!(run, RunState::Ended(_)) {
+            self.shared.ended.notify_all();
+        }
+        self.tell(Event::State(run));
+    }
+
+    fn tell(&self, event: Event) {
+        let mut state = self.shared.state.lock();
+        if state.events.len() == EVENTS_KEPT {
+            state.events.pop_front();
+        }
+        state.events.push_back(event);
+        drop(state);
+        self.machine.wake_owner();
+    }
+}

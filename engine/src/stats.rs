@@ -1,0 +1,93 @@
+//! Counters and times of a run: what `--stats` writes and the window shows.
+
+use std::time::Duration;
+
+use hardware::bus::WindowCount;
+use serde::Serialize;
+
+use crate::machine::CpuCounts;
+
+/// Everything counted since the machine was started.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stats {
+    /// Which backend ran it.
+    pub backend: String,
+    /// Host time since the start.
+    pub wall_seconds: f64,
+    /// Guest time since the start; it stands still while paused.
+    pub guest_seconds: f64,
+    /// CPU time of the whole process.
+    pub process_cpu_seconds: f64,
+    /// Host time the vCPUs were on a worker.
+    pub vcpu_seconds: f64,
+    /// Instructions executed, where the backend counts them.
+    pub instructions: Option<u64>,
+    /// Per vCPU.
+    pub cpus: Vec<CpuCounts>,
+    /// Traps by kind.
+    pub exits: ExitCounts,
+    /// Every window of every device, with its reads and writes.
+    pub devices: Vec<WindowCount>,
+    /// Interrupts per request line: (line, raised).
+    pub interrupts: Vec<LineCount>,
+    /// The guest's timers and the host's.
+    pub timers: TimerCounts,
+}
+
+/// Traps by kind.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ExitCounts {
+    /// IN and OUT.
+    pub port: u64,
+    /// Reads of device memory.
+    pub memory_read: u64,
+    /// Writes of device memory.
+    pub memory_write: u64,
+    /// Interrupts acknowledged.
+    pub interrupt: u64,
+    /// HLT with nothing pending.
+    pub halt: u64,
+    /// Slices ended by the monitor.
+    pub kick: u64,
+    /// Accesses that no device claimed, reads and writes.
+    pub unclaimed: (u64, u64),
+    /// Per port: accesses.
+    pub ports: Vec<PortCount>,
+}
+
+/// Accesses to one port.
+#[derive(Clone, Debug, Serialize)]
+pub struct PortCount {
+    /// The port, in hexadecimal.
+    pub port: String,
+    /// IN and OUT together.
+    pub accesses: u64,
+}
+
+/// Interrupts of one line.
+#[derive(Clone, Debug, Serialize)]
+pub struct LineCount {
+    /// Request line (GSI).
+    pub line: u32,
+    /// Rising edges.
+    pub raised: u64,
+}
+
+/// Timers.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TimerCounts {
+    /// Output edges of the guest's 8254 channel 0, and how many of them came too late to be told apart.
+    pub guest_8254_edges: u64,
+    /// Edges merged because the machine was late.
+    pub guest_8254_merged: u64,
+    /// Slices given to vCPUs by the scheduler.
+    pub host_slices: u64,
+    /// Slices that the host's quantum timer ended.
+    pub host_quantum_expiries: u64,
+}
+
+/// CPU time of this process so far.
+pub fn process_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
