@@ -81,8 +81,7 @@ impl GuestBus for Ram {
     fn set_task_priority(&self, _: u8) {}
 }
 
-const EXPECTED: &[u8] =
-    b"RPG\x80U\x03G\x00C\x34V\xCD\xC0F\x00\x30p\x20\x60TtTtlLDgZS\x01S\x02\x40";
+const EXPECTED: &[u8] = b"RPG\x80U\x03G\x00C\x34V\xCD\xC0F\x00\x30p\x20\x60TtTtlLDgZS\x01S\x02\x40";
 
 fn log(ram: &Ram) -> Vec<u8> {
     let end = u32::from_le_bytes(ram.get(0x4FC, 4).try_into().unwrap()) as usize;

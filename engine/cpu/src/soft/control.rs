@@ -278,6 +278,7 @@ fn mov_to_debug(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
         5 => value & 0xFFFF_2BFF | DR7_ONES,
         _ => value,
     };
+    cpu.tlbs.iter_mut().for_each(|set| set.clear()); // pages with data breakpoints must not be there
     cpu.breakpoints_changed();
     Ok(Flow::Jumped)
 }

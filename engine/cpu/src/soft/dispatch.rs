@@ -60,7 +60,7 @@ impl Cpu {
             }
             let hits = if at_breakpoint { self.debug_hit(linear) } else { 0 };
             let executed = if hits != 0 && self.system_flags & flag::RF == 0 {
-                self.debug[4] |= hits;
+                self.debug[4] = self.debug[4] & !15 | hits; // B0 to B3 tell of this one alone
                 self.outcome.fault = Some(Fault::debug());
                 0
             } else if at_breakpoint
@@ -187,7 +187,7 @@ impl Cpu {
         // MOV SS and POP SS hold the trap off too, STI does not
         let held_off = self.interrupt_shadow && mnemonic != Mnemonic::Sti;
         if before & flag::TF != 0 && !is_int && !held_off {
-            self.debug[4] |= 1 << 14; // DR6.BS
+            self.debug[4] = self.debug[4] & !15 | 1 << 14; // DR6.BS
             self.outcome.fault = Some(Fault::debug());
         }
         executed

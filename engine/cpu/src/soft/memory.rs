@@ -2,14 +2,16 @@
 //!
 //! A hit costs one compare. A miss checks canonical form, asks the second level or walks, fills the TLB,
 //! and takes the access apart where it crosses a page or meets a device. Both pages of a crossing access
-//! are checked before any byte is written. Left out on purpose: #AC, and data breakpoints.
+//! are checked before any byte is written. Pages with a data breakpoint get no TLB entry, and user code with
+//! alignment checking has an empty TLB of its own: both are looked at on the miss paths only. Left out on
+//! purpose: data breakpoints on the stack pushes of deliveries and far transfers.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::bus::HostPage;
-use crate::registers::{Segment, segment};
+use crate::registers::{Event, EventKind, Segment, segment};
 use crate::soft::descriptor::attribute;
 use crate::soft::fault::{Fallible, Fault};
 use crate::soft::segmentation::is_canonical;
@@ -162,6 +164,49 @@ impl Cpu {
         Ok(())
     }
 
+    /// What a miss of an instruction's own access checks first: canonical form, then alignment.
+    fn check_explicit(&self, segment: usize, linear: u64, bytes: u64) -> Fallible<()> {
+        self.check_canonical(segment, linear, bytes)?;
+        if bytes <= 8 && linear & (bytes - 1) != 0 && self.checks_alignment() {
+            return Err(Fault::alignment_check());
+        }
+        Ok(())
+    }
+
+    /// The data breakpoints (bits 0 to 3) that `bytes` bytes at `linear` touch.
+    fn watchpoints(&self, linear: u64, bytes: u64, write: bool) -> u64 {
+        let control = self.debug[5];
+        if control & 0xFF == 0 {
+            return 0;
+        }
+        let mut hits = 0;
+        for n in 0..4 {
+            let kind = control >> (16 + 4 * n) & 3; // 1: writes, 3: reads and writes
+            let length = [1, 2, 8, 4][(control >> (18 + 4 * n) & 3) as usize];
+            let start = self.debug[n] & !(length - 1);
+            let overlaps = start < linear.wrapping_add(bytes) && linear < start.wrapping_add(length);
+            if control >> (2 * n) & 3 != 0 && (kind == 3 || kind == 1 && write) && overlaps {
+                hits |= 1 << n;
+            }
+        }
+        hits
+    }
+
+    /// A data breakpoint is a trap: #DB waits for the end of the instruction.
+    fn watch_access(&mut self, linear: u64, bytes: u64, write: bool) {
+        let hits = self.watchpoints(linear, bytes, write);
+        if hits != 0 {
+            self.debug[4] = self.debug[4] & !15 | hits;
+            self.pending = Some(Event { vector: 1, error_code: None, kind: EventKind::Exception });
+            self.leave_block = true;
+        }
+    }
+
+    /// Whether accesses to a page must be looked at one by one.
+    fn is_watched(&self, page: u64) -> bool {
+        self.checks_alignment() || self.debug[5] & 0xFF != 0 && self.watchpoints(page, PAGE, true) != 0
+    }
+
     /// Reads a value.
     #[inline(always)]
     pub fn read<T: Plain>(&mut self, segment: usize, offset: u64) -> Fallible<T> {
@@ -179,8 +224,10 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn read_miss<T: Plain>(&mut self, segment: usize, linear: u64) -> Fallible<T> {
-        self.check_canonical(segment, linear, size_of::<T>() as u64)?;
-        self.read_slow(linear, self.privilege())
+        self.check_explicit(segment, linear, size_of::<T>() as u64)?;
+        let value = self.read_slow(linear, self.privilege())?;
+        self.watch_access(linear, size_of::<T>() as u64, false);
+        Ok(value)
     }
 
     /// Writes a value.
@@ -200,8 +247,10 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn write_miss<T: Plain>(&mut self, segment: usize, linear: u64, value: T) -> Fallible<()> {
-        self.check_canonical(segment, linear, size_of::<T>() as u64)?;
-        self.write_slow(linear, self.privilege(), value)
+        self.check_explicit(segment, linear, size_of::<T>() as u64)?;
+        self.write_slow(linear, self.privilege(), value)?;
+        self.watch_access(linear, size_of::<T>() as u64, true);
+        Ok(())
     }
 
     /// Raises whatever a write of `bytes` (at most 4096) bytes would raise, and writes nothing.
@@ -236,8 +285,10 @@ impl Cpu {
             // SAFETY: the hit is valid for writes, and aligned.
             return Ok(unsafe { exchange_loop(host, change) });
         }
-        self.check_canonical(segment, linear, size_of::<T>() as u64)?;
-        self.atomic_slow(linear, change)
+        self.check_explicit(segment, linear, size_of::<T>() as u64)?;
+        let old = self.atomic_slow(linear, change)?;
+        self.watch_access(linear, size_of::<T>() as u64, true);
+        Ok(old)
     }
 
     #[inline(never)]
@@ -328,6 +379,9 @@ impl Cpu {
     pub fn host_read_run(&mut self, linear: u64, bytes: u64) -> Fallible<Option<(*const u8, u64)>> {
         self.check_canonical(segment::DS, linear, 1)?;
         let place = self.translate(linear, Access::Read, self.privilege())?;
+        if self.is_watched(linear & !(PAGE - 1)) {
+            return Ok(None);
+        }
         Ok(place.readable().map(|host| (host, bytes.min(PAGE - (linear & (PAGE - 1))))))
     }
 
@@ -335,7 +389,7 @@ impl Cpu {
     pub fn host_write_run(&mut self, linear: u64, bytes: u64) -> Fallible<Option<(*mut u8, u64)>> {
         self.check_canonical(segment::ES, linear, 1)?;
         let place = self.translate(linear, Access::Write, self.privilege())?;
-        if self.holds_code(place.host.offset) {
+        if self.holds_code(place.host.offset) || self.is_watched(linear & !(PAGE - 1)) {
             return Ok(None);
         }
         Ok(place.writable().map(|host| (host, bytes.min(PAGE - (linear & (PAGE - 1))))))
@@ -395,7 +449,7 @@ impl Cpu {
     fn install(&mut self, linear: u64, access: Access, privilege: Privilege, host: HostPage) {
         let page = linear & !(PAGE - 1);
         let entry = |host: *const u8| DataEntry { tag: page, addend: (host as u64).wrapping_sub(page) };
-        if host.read.is_null() {
+        if host.read.is_null() || access != Access::Execute && self.is_watched(page) {
             return;
         }
         let is_guarded = access == Access::Write && self.holds_code(host.offset);

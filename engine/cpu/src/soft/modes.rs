@@ -36,6 +36,11 @@ impl Cpu {
         (self.system_flags >> 12 & 3) as u8
     }
 
+    /// #AC is on: CR0.AM, EFLAGS.AC and CPL 3.
+    pub fn checks_alignment(&self) -> bool {
+        self.cpl == 3 && self.cr0 & bits::CR0_AM != 0 && self.system_flags & flag::AC != 0
+    }
+
     /// Puts a checked value into a segment register. CS brings CPL with it.
     pub fn set_segment(&mut self, index: usize, value: Segment) {
         self.segments[index] = value;

@@ -161,8 +161,9 @@ pub struct Cpu {
     pub fpu: Box<FpuArea>,
     /// An event to deliver before the next instruction.
     pub pending: Option<Event>,
-    /// TLB sets: user, supervisor, supervisor with EFLAGS.AC overriding SMAP.
-    pub tlbs: [Box<TlbSet>; 3],
+    /// TLB sets: user, supervisor, supervisor with EFLAGS.AC overriding SMAP, and one that is never filled,
+    /// for user code whose every access is checked for alignment.
+    pub tlbs: [Box<TlbSet>; 4],
     /// PAE page-directory-pointer registers, loaded with CR3.
     pub pdptes: [u64; 4],
     /// CR3 was set from outside: the PDPTEs are read when next needed.
@@ -226,7 +227,7 @@ impl Cpu {
             msrs: Msrs::default(),
             fpu: Box::new(FpuArea { bytes: [0; 832] }),
             pending: None,
-            tlbs: [TlbSet::new(), TlbSet::new(), TlbSet::new()],
+            tlbs: std::array::from_fn(|_| TlbSet::new()),
             pdptes: [0; 4],
             pdptes_stale: false,
             translations: Translations::new(),
@@ -328,6 +329,7 @@ impl Cpu {
         self.jump_key = self.jump_key & !0xFFFF_FFFF | u64::from(mode);
         let smap = self.cr4 & 1 << 21 != 0;
         let set = match self.cpl {
+            3 if self.checks_alignment() => 3,
             3 => 0,
             _ if smap && self.system_flags & flag::AC != 0 => 2,
             _ => 1,

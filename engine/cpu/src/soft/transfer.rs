@@ -338,7 +338,8 @@ impl Cpu {
             let conforming = attribute::CODE | attribute::EXPAND_DOWN;
             let is_conforming = segment.attributes & conforming == conforming;
             if !segment.unusable && segment.dpl() < cpl && !is_conforming {
-                self.set_segment(index, null_segment(0));
+                // Only the selector goes: in 64-bit mode the bases of FS and GS live on.
+                self.set_segment(index, Segment { selector: 0, unusable: true, ..segment });
             }
         }
     }

@@ -331,3 +331,42 @@ fn a_flat_segment_is_flat() {
     let segment = flat_segment(8, 0xC09B);
     assert_eq!((segment.base, segment.limit, segment.is_big()), (0, u32::MAX, true));
 }
+
+#[test]
+fn a_data_breakpoint_traps_after_the_access_and_not_beside_it() {
+    let (mut cpu, bus) = protected();
+    cpu.with_bus(&bus, |cpu| {
+        cpu.write::<u32>(segment::DS, 0x5000, 1).unwrap(); // the page is in the TLB
+        cpu.general[0] = 0x5004;
+        run(cpu, &[0x0F, 0x23, 0xC8]).unwrap(); // mov dr1, eax
+        cpu.general[0] = 0x00D0_0008;
+        run(cpu, &[0x0F, 0x23, 0xF8]).unwrap(); // mov dr7, eax: writes of four bytes
+        cpu.write::<u32>(segment::DS, 0x5000, 1).unwrap();
+        cpu.read::<u32>(segment::DS, 0x5004).unwrap();
+        assert_eq!(cpu.pending, None);
+        cpu.write::<u8>(segment::DS, 0x5007, 1).unwrap();
+        assert_eq!(cpu.pending.take().map(|event| event.vector), Some(1));
+        assert_eq!(cpu.debug[4], 0xFFFF_0FF2);
+        cpu.general[0] = 0x00F0_0008;
+        run(cpu, &[0x0F, 0x23, 0xF8]).unwrap(); // reads too
+        cpu.read::<u16>(segment::DS, 0x5003).unwrap();
+        assert!(cpu.pending.is_some());
+    });
+}
+
+#[test]
+fn alignment_is_checked_in_ring_3_only() {
+    let (mut cpu, bus) = protected();
+    cpu.cr0 |= CR0_AM;
+    cpu.load_flags(flag::AC | 2);
+    cpu.with_bus(&bus, |cpu| {
+        cpu.read::<u32>(segment::DS, 0x5001).unwrap();
+        enter_ring(cpu, 3);
+        assert_eq!(cpu.read::<u32>(segment::DS, 0x5001), Err(Fault::alignment_check()));
+        assert_eq!(cpu.write::<u16>(segment::DS, 0x5001, 0), Err(Fault::alignment_check()));
+        assert_eq!(cpu.read::<u32>(segment::DS, 0x5004), Ok(0));
+        assert_eq!(cpu.read::<u8>(segment::DS, 0x5001), Ok(0));
+        cpu.load_flags(2);
+        assert_eq!(cpu.read::<u32>(segment::DS, 0x5001), Ok(0));
+    });
+}

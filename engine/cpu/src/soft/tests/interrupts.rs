@@ -235,3 +235,20 @@ fn no_gate_for_the_double_fault_is_a_shutdown_with_its_chain() {
         assert_eq!(chain[0].registers.as_ref().unwrap().rip, 0x500);
     });
 }
+
+#[test]
+fn returning_to_ring_3_takes_inner_selectors_but_leaves_their_bases() {
+    let (mut cpu, bus) = long();
+    let (flags, code, data) = (2, u64::from(LONG_3), u64::from(DATA_3));
+    for (n, value) in [0x500, code, flags, 0x7000, data].into_iter().enumerate() {
+        bus.put64(0x6000 + 8 * n as u64, value);
+    }
+    cpu.general[4] = 0x6000;
+    cpu.with_bus(&bus, |cpu| {
+        cpu.load_segment(segment::GS, DATA_0).unwrap();
+        cpu.write_msr(0xC000_0101, 0x1234_0000).unwrap();
+        cpu.interrupt_return(8).unwrap();
+        assert_eq!(cpu.segments[segment::GS].selector, 0);
+        assert_eq!(cpu.segments[segment::GS].base, 0x1234_0000);
+    });
+}
