@@ -80,6 +80,7 @@ impl Cpu {
                     remaining = remaining.saturating_sub(1);
                 }
                 self.outcome.link_from = std::ptr::null();
+                self.halted = false; // a single-step trap ends HLT
                 let (vector, error_code) = (fault.vector, fault.error_code);
                 let event = Event { vector, error_code, kind: EventKind::Exception };
                 if let Err(records) = self.deliver(event) {
