@@ -44,14 +44,18 @@ impl Cpu {
         let mut remaining = limit;
         let mut first = true;
         loop {
+            if remaining == 0 {
+                return match limit {
+                    _ if self.halted => Stop::Halted,
+                    1 => Stop::Step,
+                    _ => Stop::Limit,
+                };
+            }
             match self.attend() {
                 Attention::Nothing => {}
                 Attention::Delivered if limit == 1 => return Stop::Step,
                 Attention::Delivered => self.outcome.link_from = std::ptr::null(),
                 Attention::Stop(stop) => return stop,
-            }
-            if remaining == 0 {
-                return if limit == 1 { Stop::Step } else { Stop::Limit };
             }
             let linear = self.code_linear(self.rip);
             let at_breakpoint = self.is_breakpoint(linear);
