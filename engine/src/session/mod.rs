@@ -17,13 +17,16 @@ use supervisor::{Command, Supervisor};
 
 pub use state::{Crash, Ending, Event, RunState};
 
+/// Takes bytes the guest sends out.
+pub type ByteOutlet = Box<dyn FnMut(&[u8]) + Send>;
+
 /// Where things go that a run sends out; all optional.
 #[derive(Default)]
 pub struct Outlets {
     /// Bytes the guest sends on its first serial port.
-    pub serial: Option<Box<dyn FnMut(&[u8]) + Send>>,
+    pub serial: Option<ByteOutlet>,
     /// Bytes the guest writes to the debug console (ports 0x402 and 0xE9).
-    pub debug_console: Option<Box<dyn FnMut(&[u8]) + Send>>,
+    pub debug_console: Option<ByteOutlet>,
     /// Called, from any thread and often, when there is a new frame, sample or event.
     pub waker: Option<Arc<dyn Fn() + Send + Sync>>,
 }
