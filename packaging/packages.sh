@@ -9,7 +9,7 @@ run_debian="seabios libx11-6 libx11-xcb1 libxcursor1 libxi6 libxkbcommon-x11-0 l
 run_fedora="seabios-bin seavgabios-bin libX11 libX11-xcb libXcursor libXi libxkbcommon-x11 libwayland-client libxkbcommon vulkan-loader mesa-vulkan-drivers mesa-libEGL mesa-dri-drivers"
 run_arch="seabios libx11 libxcursor libxi libxkbcommon-x11 wayland vulkan-icd-loader vulkan-swrast mesa"
 
-test_debian="nasm grub-rescue-pc memtest86+ xvfb x11-apps imagemagick xdotool python3-pip"
+test_debian="nasm grub-rescue-pc memtest86+ xvfb x11-apps imagemagick xdotool"
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -18,10 +18,10 @@ if [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
 fi
 
 picture="${TMPDIR:-/tmp}/vitrine-guest.png"
-script=$(mktemp)
-trap 'rm -f "$script"' EXIT
-printf '%s\n' 'wait-screen "Clock" 20' 'sleep 2000' 'key h' 'key i' 'sleep 300' "screenshot $picture" 'key f4' > "$script"
-say "There is no display; running the built-in guest headless for three seconds"
-"$vitrine" run vitrine --headless --script "$script" --print-screen --timeout 60
+say "There is no display; running the built-in guest headless for three seconds. Its screen:"
+status=0
+"$vitrine" run vitrine --headless --timeout 3 --screenshot "$picture" || status=$?
+# 3 says that the time was over, which is what was asked for.
+[ "$status" -eq 3 ] || exit "$status"
 say "Its picture lies in $picture"
 say "On a desktop, run this again for the window, or: $vitrine run FILE"

