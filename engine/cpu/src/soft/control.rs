@@ -9,6 +9,7 @@ use crate::soft::fault::{ColdHandler, Fallible, Fault, Flow};
 use crate::soft::model::Feature;
 use crate::soft::operand::truncate;
 use crate::soft::state::{Cpu, flag};
+use crate::soft::walk::BusMemory;
 use crate::soft::walk::bits::*;
 
 /// The cold handler of a control register instruction.
@@ -94,7 +95,7 @@ impl Cpu {
         }
         let changes_translation = (new ^ old) & (CR0_PG | CR0_PE | CR0_WP) != 0;
         if enables_paging && self.cr4 & CR4_PAE != 0 && self.efer & EFER_LME == 0 {
-            self.pdptes = self.paging().load_pdptes(self.bus(), self.cr3).ok_or(GP)?;
+            self.pdptes = self.paging().load_pdptes(&BusMemory(self.bus()), self.cr3).ok_or(GP)?;
         }
         self.cr0 = new;
         if enables_paging && self.efer & EFER_LME != 0 {
@@ -120,7 +121,7 @@ impl Cpu {
     pub fn load_cr3(&mut self, value: u64) -> Fallible<()> {
         let legacy_pae = self.cr4 & CR4_PAE != 0 && !self.is_long_mode();
         if legacy_pae && self.cr0 & CR0_PG != 0 {
-            self.pdptes = self.paging().load_pdptes(self.bus(), value).ok_or(GP)?;
+            self.pdptes = self.paging().load_pdptes(&BusMemory(self.bus()), value).ok_or(GP)?;
         }
         let mut value = value;
         let mut keeps = false;
@@ -160,7 +161,7 @@ impl Cpu {
             && self.cr0 & CR0_PG != 0
             && !self.is_long_mode()
         {
-            self.pdptes = self.paging().load_pdptes(self.bus(), self.cr3).ok_or(GP)?;
+            self.pdptes = self.paging().load_pdptes(&BusMemory(self.bus()), self.cr3).ok_or(GP)?;
         }
         self.cr4 = value;
         if changed != 0 {

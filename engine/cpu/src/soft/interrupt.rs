@@ -76,21 +76,23 @@ impl Cpu {
         let mut current = Fault { vector: event.vector, error_code: event.error_code };
         let mut cause = cause;
         loop {
-            if cause == Cause::Exception {
-                records.push(self.fault_record(current));
-            }
+            let address = self.cr2;
             let Err(next) = self.vector_through(current.vector, current.error_code, cause) else {
                 return Ok(());
             };
+            // A failed delivery leaves the registers alone, so the record can wait until it is needed.
+            if cause == Cause::Exception {
+                records.push(self.fault_record(current, address));
+            }
             let first = if cause == Cause::Exception { class(current.vector) } else { Class::Benign };
             current = match (first, class(next.vector)) {
                 (Class::Contributory, Class::Contributory)
                 | (Class::PageFault, Class::Contributory | Class::PageFault) => {
-                    records.push(self.fault_record(next));
+                    records.push(self.fault_record(next, self.cr2));
                     DOUBLE_FAULT
                 }
                 (Class::DoubleFault, Class::Contributory | Class::PageFault) => {
-                    records.push(self.fault_record(next));
+                    records.push(self.fault_record(next, self.cr2));
                     return Err(records);
                 }
                 // Serial delivery cannot go round for long: each round climbs towards a double fault,
@@ -102,11 +104,11 @@ impl Cpu {
         }
     }
 
-    fn fault_record(&self, fault: Fault) -> FaultRecord {
+    fn fault_record(&self, fault: Fault, address: u64) -> FaultRecord {
         FaultRecord {
             vector: fault.vector,
             error_code: fault.error_code,
-            address: (fault.vector == 14).then_some(self.cr2),
+            address: (fault.vector == 14).then_some(address),
             registers: Some(Box::new(self.registers())),
         }
     }
@@ -289,10 +291,9 @@ impl Cpu {
         if is_interrupt {
             clear |= flags::IF;
         }
-        let kept = self.flags() & !clear;
-        self.load_flags(kept);
-        self.set_segment(segment::CS, code);
-        self.set_segment(segment::SS, stack.segment);
+        self.system_flags &= !clear;
+        self.leave_block = true;
+        self.set_code_and_stack(code, stack.segment);
         stack.commit_pointer(self);
         self.rip = rip;
     }

@@ -6,11 +6,12 @@
 //! alignment checking has an empty TLB of its own: both are looked at on the miss paths only. Left out on
 //! purpose: data breakpoints on the stack pushes of deliveries and far transfers.
 
+use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::bus::HostPage;
+use crate::bus::{GuestBus, HostPage};
 use crate::registers::{Event, EventKind, Segment, segment};
 use crate::soft::descriptor::attribute;
 use crate::soft::fault::{Fallible, Fault};
@@ -18,7 +19,7 @@ use crate::soft::segmentation::is_canonical;
 use crate::soft::stack::within_limit;
 use crate::soft::state::{Cpu, flag, mode};
 use crate::soft::tlb::{CodeEntry, DataEntry, slot};
-use crate::soft::walk::{Access, Paging, Privilege, bits};
+use crate::soft::walk::{Access, BusMemory, Paging, Physical, Privilege, bits};
 
 const PAGE: u64 = 0x1000;
 
@@ -323,18 +324,33 @@ impl Cpu {
 
     /// Reads a system structure (descriptor table, TSS): supervisor rights at any CPL.
     pub fn read_system<T: Plain>(&mut self, linear: u64) -> Fallible<T> {
+        self.read_with(linear, Privilege::Supervisor)
+    }
+
+    fn read_with<T: Plain>(&mut self, linear: u64, privilege: Privilege) -> Fallible<T> {
         // SAFETY: a hit lies within one page valid for reads.
         unsafe {
-            if let Some(host) = self.tlbs[Privilege::Supervisor as usize].read_hit::<T>(linear) {
+            if let Some(host) = self.tlbs[privilege as usize].read_hit::<T>(linear) {
                 return Ok(host.read_unaligned());
             }
         }
-        self.read_slow(linear, Privilege::Supervisor)
+        self.read_slow(linear, privilege)
+    }
+
+    fn write_with<T: Plain>(&mut self, linear: u64, privilege: Privilege, value: T) -> Fallible<()> {
+        // SAFETY: a hit lies within one page valid for writes.
+        unsafe {
+            if let Some(host) = self.tlbs[privilege as usize].write_hit::<T>(linear) {
+                host.write_unaligned(value);
+                return Ok(());
+            }
+        }
+        self.write_slow(linear, privilege, value)
     }
 
     /// Writes a system structure.
     pub fn write_system<T: Plain>(&mut self, linear: u64, value: T) -> Fallible<()> {
-        self.write_slow(linear, Privilege::Supervisor, value)
+        self.write_with(linear, Privilege::Supervisor, value)
     }
 
     /// Raises whatever a read or write of a system structure would raise.
@@ -358,9 +374,9 @@ impl Cpu {
     pub fn read_linear_as(&mut self, cpl: u8, linear: u64, bytes: usize) -> Fallible<u64> {
         let privilege = self.privilege_of(cpl);
         Ok(match bytes {
-            2 => u64::from(self.read_slow::<u16>(linear, privilege)?),
-            4 => u64::from(self.read_slow::<u32>(linear, privilege)?),
-            _ => self.read_slow::<u64>(linear, privilege)?,
+            2 => u64::from(self.read_with::<u16>(linear, privilege)?),
+            4 => u64::from(self.read_with::<u32>(linear, privilege)?),
+            _ => self.read_with::<u64>(linear, privilege)?,
         })
     }
 
@@ -368,9 +384,9 @@ impl Cpu {
     pub fn write_linear_as(&mut self, cpl: u8, linear: u64, bytes: usize, value: u64) -> Fallible<()> {
         let privilege = self.privilege_of(cpl);
         match bytes {
-            2 => self.write_slow(linear, privilege, value as u16),
-            4 => self.write_slow(linear, privilege, value as u32),
-            _ => self.write_slow(linear, privilege, value),
+            2 => self.write_with(linear, privilege, value as u16),
+            4 => self.write_with(linear, privilege, value as u32),
+            _ => self.write_with(linear, privilege, value),
         }
     }
 
@@ -423,20 +439,23 @@ impl Cpu {
             let legacy_pae = self.cr4 & bits::CR4_PAE != 0 && !self.is_long_mode();
             if legacy_pae && self.cr0 & bits::CR0_PG != 0 {
                 // A saved state had valid ones; should memory have changed since, nothing is present.
-                self.pdptes = self.paging().load_pdptes(self.bus(), self.cr3).unwrap_or_default();
+                self.pdptes = self.paging().load_pdptes(&BusMemory(self.bus()), self.cr3).unwrap_or_default();
             }
         }
         let paging = self.paging();
-        let page = paging.walk(self.bus(), linear, access, privilege).map_err(|code| {
-            self.cr2 = linear;
-            Fault::page_fault(code)
-        })?;
+        let memory = CachedPages { bus: self.bus(), pages: &self.pages };
+        let walked = paging.walk(&memory, linear, access, privilege);
+        let page = match walked {
+            Ok(page) => page,
+            Err(code) => {
+                self.cr2 = linear;
+                return Err(Fault::page_fault(code));
+            }
+        };
         let physical = self.bus_address(page.physical);
-        let host = self.bus().page(physical);
+        let host = memory_page(self.bus(), &self.pages, physical);
         let page = crate::soft::walk::Translation { physical, ..page };
-        self.translations.remember(linear, &page, host, |access, privilege| {
-            paging.check(&page, access, privilege).is_ok() && (access != Access::Write || page.dirty)
-        });
+        self.translations.remember(linear, &page, host, paging.permits(&page));
         self.install(linear, access, privilege, host);
         Ok(Place { physical, host })
     }
@@ -564,6 +583,7 @@ impl Cpu {
     pub fn flush_translations(&mut self, global_too: bool) {
         self.tlbs.iter_mut().for_each(|set| set.clear());
         if global_too {
+            self.pages.forget();
             self.translations.flush_all();
         } else {
             self.translations.flush();
@@ -579,6 +599,52 @@ impl Cpu {
             Reach::Page => self.tlbs.iter_mut().for_each(|set| set.clear_page(linear)),
         }
         self.translations_changed();
+    }
+}
+
+/// The backing of physical pages lately used, so that walks need not ask the bus each time.
+#[derive(Debug)]
+pub struct PageCache(Box<[Cell<(u64, HostPage)>; 256]>);
+
+impl Default for PageCache {
+    fn default() -> PageCache {
+        PageCache(Box::new([const { Cell::new((u64::MAX, HostPage::DEVICE)) }; 256]))
+    }
+}
+
+impl PageCache {
+    fn forget(&self) {
+        self.0.iter().for_each(|entry| entry.set((u64::MAX, HostPage::DEVICE)));
+    }
+}
+
+fn memory_page(bus: &dyn GuestBus, pages: &PageCache, address: u64) -> HostPage {
+    let page = address & !(PAGE - 1);
+    let entry = &pages.0[(page >> 12) as usize & 255];
+    let (known, host) = entry.get();
+    if known == page {
+        return host;
+    }
+    let host = bus.page(page);
+    entry.set((page, host));
+    host
+}
+
+/// Physical memory as walks see it: through the cache.
+struct CachedPages<'a> {
+    bus: &'a dyn GuestBus,
+    pages: &'a PageCache,
+}
+
+impl Physical for CachedPages<'_> {
+    fn page(&self, address: u64) -> HostPage {
+        memory_page(self.bus, self.pages, address)
+    }
+    fn read(&self, address: u64, bytes: usize) -> u64 {
+        self.bus.read(address, bytes)
+    }
+    fn write(&self, address: u64, bytes: usize, value: u64) {
+        self.bus.write(address, bytes, value);
     }
 }
 

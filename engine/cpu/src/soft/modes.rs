@@ -56,6 +56,12 @@ impl Cpu {
         self.update_mode();
     }
 
+    /// Puts checked values into CS and SS, after RFLAGS.
+    pub fn set_code_and_stack(&mut self, code: Segment, stack: Segment) {
+        self.segments[segment::SS] = stack;
+        self.set_segment(segment::CS, code);
+    }
+
     /// Sets all of RFLAGS, with whatever depends on it.
     pub fn load_flags(&mut self, value: u64) {
         self.set_flags(value);

@@ -12,6 +12,7 @@ use crate::registers::{Event, Msrs, Segment, Table, segment};
 use super::blocks::Blocks;
 use super::code_watch::{CodeWatch, Member};
 use super::dispatch::Outcome;
+use super::memory::PageCache;
 use super::model::{CpuModel, Model};
 use super::tlb::TlbSet;
 use super::translations::Translations;
@@ -170,6 +171,8 @@ pub struct Cpu {
     pub(super) pdptes_stale: bool,
     /// What the TLB sets are refilled from.
     pub(super) translations: Translations,
+    /// Backing of physical pages lately walked through.
+    pub(super) pages: PageCache,
     /// What CPUID says, and which features are offered.
     pub model: Model,
     /// Input pins.
@@ -231,6 +234,7 @@ impl Cpu {
             pdptes: [0; 4],
             pdptes_stale: false,
             translations: Translations::new(),
+            pages: PageCache::default(),
             model: Model::new(CpuModel::X86_64V1, id, 1, 1_000_000_000),
             pins,
             id,

@@ -39,8 +39,8 @@ impl Cpu {
     /// Enters privilege `dpl` (0 or 3) with flat segments: `code` 64-bit or not.
     fn load_flat(&mut self, cs: u16, ss: u16, long: bool, dpl: u16) {
         let rights = if dpl == 3 { DPL_3 } else { 0 };
-        self.set_segment(segment::CS, flat_segment(cs, if long { CODE_64 } else { CODE_32 } | rights));
-        self.set_segment(segment::SS, flat_segment(ss, DATA | rights));
+        let code = flat_segment(cs, if long { CODE_64 } else { CODE_32 } | rights);
+        self.set_code_and_stack(code, flat_segment(ss, DATA | rights));
     }
 }
 
@@ -53,8 +53,8 @@ fn syscall(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
     cpu.general[11] = old;
     cpu.rip = cpu.msrs.lstar;
     let selector = (cpu.msrs.star >> 32) as u16 & !3;
+    cpu.set_flags(old & !cpu.msrs.fmask | 2);
     cpu.load_flat(selector, selector.wrapping_add(8), true, 0);
-    cpu.load_flags(old & !cpu.msrs.fmask | 2);
     Ok(Flow::Jumped)
 }
 
@@ -71,8 +71,8 @@ fn sysret(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     let base = (cpu.msrs.star >> 48) as u16;
     let code = if long { base.wrapping_add(16) } else { base };
     cpu.rip = rip;
+    cpu.set_flags(cpu.general[11] & 0x3C_7FD7 | 2);
     cpu.load_flat(code | 3, base.wrapping_add(8) | 3, long, 3);
-    cpu.load_flags(cpu.general[11] & 0x3C_7FD7 | 2);
     Ok(Flow::Jumped)
 }
 

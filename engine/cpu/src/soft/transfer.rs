@@ -209,7 +209,7 @@ impl Cpu {
     fn call_on(&mut self, mut stack: Stack, target: &CodeTarget, bytes: usize) -> Fallible<()> {
         stack.push(self, u64::from(self.segments[segment::CS].selector), bytes)?;
         stack.push(self, self.rip, bytes)?;
-        self.set_segment(segment::SS, stack.segment);
+        self.segments[segment::SS] = stack.segment;
         stack.commit_pointer(self);
         self.enter_code(target);
         Ok(())
@@ -275,8 +275,8 @@ impl Cpu {
         let rsp = stack.pop(self, bytes)?;
         let ss = stack.pop(self, bytes)? as u16;
         let mut outer = self.outer_stack(ss, rsp, &target, bytes)?;
+        self.segments[segment::SS] = outer.segment;
         self.enter_code(&target);
-        self.set_segment(segment::SS, outer.segment);
         outer.release(extra);
         outer.commit_pointer(self);
         self.drop_inner_segments();
@@ -409,15 +409,15 @@ impl Cpu {
             let rsp = stack.pop(self, bytes)?;
             let ss = stack.pop(self, bytes)? as u16;
             let outer = self.outer_stack(ss, rsp, &target, bytes)?;
-            self.enter_code(&target);
-            self.set_segment(segment::SS, outer.segment);
+            self.segments[segment::SS] = outer.segment;
             outer.commit_pointer(self);
         } else {
-            self.enter_code(&target);
             stack.commit_pointer(self);
         }
         let kept = self.flags() & !writable;
-        self.load_flags(kept | popped & writable);
+        self.set_flags(kept | popped & writable);
+        self.leave_block = true;
+        self.enter_code(&target);
         if outward {
             self.drop_inner_segments();
         }

@@ -91,27 +91,13 @@ impl Translations {
         usable.then_some(*entry)
     }
 
-    /// Remembers a translation for the accesses `permitted` says yes to.
-    pub fn remember(
-        &mut self,
-        linear: u64,
-        page: &Translation,
-        host: HostPage,
-        permitted: impl Fn(Access, Privilege) -> bool,
-    ) -> Entry {
+    /// Remembers a translation for the accesses [`Paging::permits`](super::walk::Paging::permits) says yes to.
+    pub fn remember(&mut self, linear: u64, page: &Translation, host: HostPage, permits: u16) -> Entry {
         if page.page_shift > 22 {
             self.huge = true;
         } else if page.page_shift > 12 {
             let (word, bit) = region(linear);
             self.large_regions[word] |= bit;
-        }
-        let mut permits = 0;
-        for privilege in [Privilege::User, Privilege::Supervisor, Privilege::SupervisorAc] {
-            for access in [Access::Read, Access::Write, Access::Execute] {
-                if permitted(access, privilege) {
-                    permits |= permit(access, privilege);
-                }
-            }
         }
         let entry = Entry {
             tag: linear & !0xFFF,
@@ -184,8 +170,8 @@ mod tests {
     #[test]
     fn global_pages_outlive_a_flush_and_not_a_full_one() {
         let mut table = Translations::new();
-        table.remember(0x1000, &page(0x5000, true, 12), HostPage::DEVICE, |_, _| true);
-        table.remember(0x2000, &page(0x6000, false, 12), HostPage::DEVICE, |_, _| true);
+        table.remember(0x1000, &page(0x5000, true, 12), HostPage::DEVICE, u16::MAX);
+        table.remember(0x2000, &page(0x6000, false, 12), HostPage::DEVICE, u16::MAX);
         table.flush();
         assert!(knows(&table, 0x1FFF) && !knows(&table, 0x2000));
         table.flush_all();
@@ -196,9 +182,9 @@ mod tests {
     fn invalidating_one_address_drops_every_fragment_of_its_large_page() {
         let mut table = Translations::new();
         for linear in [0x40_0000, 0x41_0000] {
-            table.remember(linear, &page(linear, false, 21), HostPage::DEVICE, |_, _| true);
+            table.remember(linear, &page(linear, false, 21), HostPage::DEVICE, u16::MAX);
         }
-        table.remember(0x1_0000_0000, &page(0x9000, false, 12), HostPage::DEVICE, |_, _| true);
+        table.remember(0x1_0000_0000, &page(0x9000, false, 12), HostPage::DEVICE, u16::MAX);
         assert_eq!(table.flush_page(0x40_5000), Reach::All);
         assert!(!knows(&table, 0x40_0000) && !knows(&table, 0x41_0000));
         assert!(knows(&table, 0x1_0000_0000));
@@ -209,9 +195,8 @@ mod tests {
     #[test]
     fn only_what_is_permitted_is_found() {
         let mut table = Translations::new();
-        table.remember(0x1000, &page(0x5000, false, 12), HostPage::DEVICE, |access, privilege| {
-            access == Access::Read && privilege == Privilege::Supervisor
-        });
+        let permits = permit(Access::Read, Privilege::Supervisor);
+        table.remember(0x1000, &page(0x5000, false, 12), HostPage::DEVICE, permits);
         assert!(table.find(Access::Read, Privilege::Supervisor, 0x1800).is_some());
         assert!(table.find(Access::Write, Privilege::Supervisor, 0x1800).is_none());
         assert!(table.find(Access::Read, Privilege::User, 0x1800).is_none());

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::bus::GuestBus;
+use crate::bus::{GuestBus, HostPage};
 
 /// CR0 and CR4 bits the walk looks at, and the other control-register bits the system half uses.
 pub mod bits {
@@ -88,6 +88,31 @@ pub mod error {
     pub const RESERVED: u32 = 1 << 3;
     /// The access was an instruction fetch.
     pub const FETCH: u32 = 1 << 4;
+}
+
+/// Guest-physical memory as a walk reaches it.
+pub trait Physical {
+    /// As [`GuestBus::page`].
+    fn page(&self, address: u64) -> HostPage;
+    /// As [`GuestBus::read`].
+    fn read(&self, address: u64, bytes: usize) -> u64;
+    /// As [`GuestBus::write`].
+    fn write(&self, address: u64, bytes: usize, value: u64);
+}
+
+/// The bus itself.
+pub struct BusMemory<'a>(pub &'a dyn GuestBus);
+
+impl Physical for BusMemory<'_> {
+    fn page(&self, address: u64) -> HostPage {
+        self.0.page(address)
+    }
+    fn read(&self, address: u64, bytes: usize) -> u64 {
+        self.0.read(address, bytes)
+    }
+    fn write(&self, address: u64, bytes: usize, value: u64) {
+        self.0.write(address, bytes, value);
+    }
 }
 
 /// What an access wants to do.
@@ -199,6 +224,30 @@ impl Paging {
         if allowed { Ok(()) } else { Err(self.error_code(access, privilege, error::PRESENT)) }
     }
 
+    /// Everything the entry permits without another walk: one bit for each (privilege, access), bit
+    /// 3 * privilege + access. Writes need D to be set already.
+    pub fn permits(&self, page: &Translation) -> u16 {
+        let smap = page.user && self.cr4 & bits::CR4_SMAP != 0;
+        let smep = page.user && self.cr4 & bits::CR4_SMEP != 0;
+        let write = page.dirty && (page.writable || self.cr0 & bits::CR0_WP == 0);
+        let execute = page.executable && !smep;
+        let user = page.user;
+        [
+            user,
+            user && page.writable && page.dirty,
+            user && page.executable,
+            !smap,
+            !smap && write,
+            execute,
+            true,
+            write,
+            execute,
+        ]
+        .into_iter()
+        .enumerate()
+        .fold(0, |bits, (n, allowed)| bits | u16::from(allowed) << n)
+    }
+
     fn smap_allows(&self, page: &Translation, privilege: Privilege) -> bool {
         !page.user || self.cr4 & bits::CR4_SMAP == 0 || privilege == Privilege::SupervisorAc
     }
@@ -222,7 +271,7 @@ impl Paging {
     /// Translates `linear`, setting accessed and dirty bits; `Err` is the page-fault error code.
     pub fn walk(
         &self,
-        bus: &dyn GuestBus,
+        bus: &impl Physical,
         linear: u64,
         access: Access,
         privilege: Privilege,
@@ -250,7 +299,7 @@ impl Paging {
 
     fn walk_once(
         &self,
-        bus: &dyn GuestBus,
+        bus: &impl Physical,
         linear: u64,
         access: Access,
         privilege: Privilege,
@@ -343,7 +392,7 @@ impl Paging {
     }
 
     /// Reads the four PDPTEs a legacy-PAE CR3 points to; `None` if one is present with reserved bits.
-    pub fn load_pdptes(&self, bus: &dyn GuestBus, cr3: u64) -> Option<[u64; 4]> {
+    pub fn load_pdptes(&self, bus: &impl Physical, cr3: u64) -> Option<[u64; 4]> {
         let mut pdptes = [0; 4];
         for (n, pdpte) in pdptes.iter_mut().enumerate() {
             *pdpte = load(bus, (cr3 & 0xFFFF_FFE0) + 8 * n as u64, true);
@@ -356,7 +405,7 @@ impl Paging {
 }
 
 /// Reads a paging-structure entry (aligned by construction) in one host access.
-fn load(bus: &dyn GuestBus, address: u64, wide: bool) -> u64 {
+fn load(bus: &impl Physical, address: u64, wide: bool) -> u64 {
     let page = bus.page(address);
     let bytes = if wide { 8 } else { 4 };
     if page.read.is_null() || page.read as usize & 7 != 0 {
@@ -375,7 +424,7 @@ fn load(bus: &dyn GuestBus, address: u64, wide: bool) -> u64 {
 }
 
 /// Replaces an entry if it still is `old`. Entries in ROM or devices are told to the bus.
-fn exchange(bus: &dyn GuestBus, address: u64, wide: bool, old: u64, new: u64) -> bool {
+fn exchange(bus: &impl Physical, address: u64, wide: bool, old: u64, new: u64) -> bool {
     let page = bus.page(address);
     if page.write.is_null() || page.write as usize & 7 != 0 {
         bus.write(address, if wide { 8 } else { 4 }, new);

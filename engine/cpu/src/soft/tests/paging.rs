@@ -4,7 +4,7 @@ use crate::bus::GuestBus;
 use crate::soft::fault::Fault;
 use crate::soft::testing::{TestBus, machine};
 use crate::soft::walk::bits::*;
-use crate::soft::walk::{Access, Paging, Privilege, Translation};
+use crate::soft::walk::{Access, BusMemory, Paging, Privilege, Translation};
 
 /// A small generator (Knuth's MMIX constants): tests must not depend on the day.
 struct Random(u64);
@@ -206,7 +206,7 @@ fn every_walk_agrees_with_the_plain_reading() {
             [Privilege::User, Privilege::Supervisor, Privilege::SupervisorAc][random.below(3) as usize];
         let before = bus.get(0, (PAGES * 4096) as usize);
         let expected = reference(&bus, &p, linear);
-        let result = p.walk(&bus, linear, access, privilege);
+        let result = p.walk(&BusMemory(&bus), linear, access, privilege);
         let after = bus.get(0, (PAGES * 4096) as usize);
         let mut code = u32::from(access == Access::Write) << 1 | u32::from(privilege == Privilege::User) << 2;
         let tells_fetch = p.cr4 & CR4_SMEP != 0 || wide && p.efer & EFER_NXE != 0;
@@ -227,6 +227,15 @@ fn every_walk_agrees_with_the_plain_reading() {
             Ok((physical, levels)) => {
                 let translation = result.unwrap_or_else(|code| panic!("round {round}: #PF({code:#x})"));
                 assert_eq!(translation.physical, physical, "round {round}");
+                let permits = p.permits(&translation);
+                for other in [Access::Read, Access::Write, Access::Execute] {
+                    for who in [Privilege::User, Privilege::Supervisor, Privilege::SupervisorAc] {
+                        let allowed = permitted(&p, &levels, other, who)
+                            && (other != Access::Write || translation.dirty);
+                        let bit = permits >> (3 * who as u16 + other as u16) & 1;
+                        assert_eq!(bit != 0, allowed, "round {round}: {other:?} by {who:?}");
+                    }
+                }
                 let mut marked = before;
                 for (n, level) in levels.iter().enumerate() {
                     let leaf_write = n + 1 == levels.len() && access == Access::Write;
@@ -365,7 +374,7 @@ fn a_translation_says_what_else_the_entry_allows() {
     identity(&bus);
     let (mut cpu, _) = machine(1);
     long_mode(&mut cpu);
-    let found = cpu.paging().walk(&bus, 0x8010, Access::Read, Privilege::User);
+    let found = cpu.paging().walk(&BusMemory(&bus), 0x8010, Access::Read, Privilege::User);
     let expected = Translation {
         physical: 0x8010,
         page_shift: 12,
