@@ -1,2 +1,15 @@
 //! Vitrine: the window and the command line.
-fn main() {}
+
+mod boot;
+mod cli;
+mod names;
+mod outputs;
+mod report;
+mod running;
+mod window;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

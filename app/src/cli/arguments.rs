@@ -1,0 +1,232 @@
+//! The command line as scripts know it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use engine::backend::{Backend, InterruptMode};
+use engine::profile::{Firmware, Size};
+
+/// A desktop virtual machine monitor you can see through.
+#[derive(Debug, Parser)]
+#[command(name = "vitrine", version, after_help = EXIT_STATUS)]
+pub struct Arguments {
+    /// What to do; without it, the window opens.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What `--help` ends with.
+pub const EXIT_STATUS: &str = "Exit status: 0 the guest powered off or the awaited text came; 1 error; 2 usage; \
+3 time over; 4 the guest crashed; (value<<1)|1 with --debug-exit.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a file, a saved machine or a built-in guest.
+    #[command(after_help = EXIT_STATUS)]
+    Run(Box<RunArguments>),
+    /// List the saved machines and the built-in guests.
+    List,
+    /// Show a machine's profile.
+    Show {
+        /// The machine.
+        name: String,
+    },
+    /// Save a new machine.
+    Create {
+        /// Its name.
+        name: String,
+        /// What it boots; its kind is told by its content.
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        machine: MachineArguments,
+    },
+    /// Delete a saved machine and what lies in its folder.
+    Delete {
+        /// The machine.
+        name: String,
+    },
+    /// Say what this host offers, and how to mend what is missing.
+    Doctor,
+}
+
+/// What a machine is made of.
+#[derive(Args, Clone, Debug, Default)]
+pub struct MachineArguments {
+    /// Who executes the guest's instructions: auto, kvm or soft.
+    #[arg(long, value_name = "auto|kvm|soft")]
+    pub backend: Option<Backend>,
+    /// Where the interrupt controllers live under KVM: glass, split or kernel.
+    #[arg(long, value_name = "glass|split|kernel")]
+    pub interrupts: Option<InterruptMode>,
+    /// Memory, for example 256M or 1G.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+    /// Number of virtual CPUs.
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Firmware image, or none.
+    #[arg(long, value_name = "PATH|none", value_parser = firmware)]
+    pub firmware: Option<Firmware>,
+    /// CD-ROM image.
+    #[arg(long, value_name = "F")]
+    pub cdrom: Option<PathBuf>,
+    /// Hard disk image; may be repeated.
+    #[arg(long, value_name = "F")]
+    pub disk: Vec<PathBuf>,
+    /// Floppy image.
+    #[arg(long, value_name = "F")]
+    pub floppy: Option<PathBuf>,
+    /// Kernel: bzImage, multiboot or ELF.
+    #[arg(long, value_name = "F")]
+    pub kernel: Option<PathBuf>,
+    /// Initial ramdisk of the kernel, or its first multiboot module.
+    #[arg(long, value_name = "F")]
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    pub append: Option<String>,
+    /// Writes to disks go to an overlay that is thrown away.
+    #[arg(long)]
+    pub snapshot: bool,
+    /// Writing VALUE to port 0xF4 ends the run with status (VALUE<<1)|1.
+    #[arg(long)]
+    pub debug_exit: bool,
+}
+
+/// `vitrine run`.
+#[derive(Args, Debug)]
+pub struct RunArguments {
+    /// A file (told by its content), a saved machine, or a built-in guest.
+    #[arg(value_name = "FILE|NAME", required_unless_present_any = ["cdrom", "disk", "floppy", "kernel"])]
+    pub target: Option<PathBuf>,
+    #[command(flatten)]
+    pub machine: MachineArguments,
+    /// No window.
+    #[arg(long)]
+    pub headless: bool,
+    /// Where the first serial port goes.
+    #[arg(long, value_name = "stdio|file:PATH|none", value_parser = serial, default_value = "none")]
+    pub serial: Serial,
+    /// File for what the guest writes to ports 0x402 and 0xE9.
+    #[arg(long, value_name = "PATH")]
+    pub debugcon: Option<PathBuf>,
+    /// End with success as soon as this text comes from the serial port.
+    #[arg(long, value_name = "TEXT", value_parser = awaited, allow_hyphen_values = true)]
+    pub until_serial: Option<String>,
+    /// End with success as soon as this text stands on the screen (text modes).
+    #[arg(long, value_name = "TEXT", value_parser = awaited, allow_hyphen_values = true)]
+    pub until_screen: Option<String>,
+    /// End with status 3 after this many seconds, with the last screen on stderr.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<f64>,
+    /// Write the screen to this PNG when the run ends.
+    #[arg(long, value_name = "PATH.png")]
+    pub screenshot: Option<PathBuf>,
+    /// Play this script: wait for texts, type, click, take pictures.
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+    /// Write counters and times to this JSON file when the run ends.
+    #[arg(long, value_name = "PATH.json")]
+    pub stats: Option<PathBuf>,
+}
+
+/// Where the first serial port goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serial {
+    /// Nowhere.
+    None,
+    /// The terminal.
+    Stdio,
+    /// This file.
+    File(PathBuf),
+}
+
+fn firmware(text: &str) -> Result<Firmware, String> {
+    match text {
+        "" => Err("write a path, or none".to_owned()),
+        "none" => Ok(Firmware::None),
+        "auto" => Ok(Firmware::Auto),
+        path => Ok(Firmware::Image(path.into())),
+    }
+}
+
+fn serial(text: &str) -> Result<Serial, String> {
+    match text {
+        "none" => Ok(Serial::None),
+        "stdio" => Ok(Serial::Stdio),
+        _ => match text.strip_prefix("file:") {
+            Some(path) if !path.is_empty() => Ok(Serial::File(path.into())),
+            _ => Err("write stdio, file:PATH or none".to_owned()),
+        },
+    }
+}
+
+fn awaited(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("an empty text is always there; name the text to wait for".to_owned()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 1e9 => Ok(seconds),
+        _ => Err("write a number of seconds above 0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(line: &str) -> Result<Box<RunArguments>, clap::Error> {
+        match Arguments::try_parse_from(line.split(' '))?.command {
+            Some(Command::Run(run)) => Ok(run),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_of_run_is_understood() {
+        let run = run(
+            "vitrine run a.iso --backend soft --interrupts split --memory 64M --cpus 2 --firmware none \
+             --cdrom c --disk d --disk e --floppy f --kernel k --initrd i --append -x --snapshot --headless \
+             --serial file:s --debugcon g --debug-exit --until-serial T --until-screen U --timeout 1.5 \
+             --screenshot p.png --script q --stats r.json"
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .as_str(),
+        )
+        .unwrap();
+        assert_eq!(run.machine.backend, Some(Backend::Soft));
+        assert_eq!(run.machine.interrupts, Some(InterruptMode::Split));
+        assert_eq!(run.machine.memory, Some(Size::mib(64)));
+        assert_eq!(run.machine.firmware, Some(Firmware::None));
+        assert_eq!(run.machine.disk.len(), 2);
+        assert_eq!(run.machine.append.as_deref(), Some("-x"));
+        assert_eq!(run.serial, Serial::File("s".into()));
+        assert_eq!(run.timeout, Some(1.5));
+        assert!(run.headless && run.machine.snapshot && run.machine.debug_exit);
+    }
+
+    #[test]
+    fn something_to_run_must_be_named() {
+        assert!(run("vitrine run --headless").is_err());
+        assert!(run("vitrine run --cdrom x.iso").is_ok());
+    }
+
+    #[test]
+    fn impossible_words_are_usage_errors() {
+        for line in ["--backend xen", "--timeout 0", "--timeout x", "--serial tcp:1", "--memory much", "--cpus -1"] {
+            assert_eq!(run(&format!("vitrine run a {line}")).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

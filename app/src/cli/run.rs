@@ -1,0 +1,193 @@
+//! `vitrine run`: checks everything, starts the machine, and watches it with or without a window.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use engine::library::Library;
+use engine::session::{Ending, Outlets, RunState};
+
+use super::arguments::{RunArguments, Serial};
+use super::player::Player;
+use super::serial::{Matcher, OutFile, SerialLog, Terminal};
+use super::watch::{Verdict, Watch};
+use super::{console, script, serial, status, target};
+use crate::{outputs, report};
+use crate::running::{Running, engine_starter};
+use crate::window;
+
+/// How long a machine may take to switch off at the end.
+const SWITCH_OFF: Duration = Duration::from_secs(3);
+
+/// Runs a machine; the exit status, or what kept it from starting.
+pub fn run(arguments: &RunArguments) -> Result<u8, String> {
+    let profile = target::resolve(&Library::of_user(), arguments.target.as_deref(), &arguments.machine)?;
+    let mut watch = watch(arguments)?;
+    check_outputs(arguments)?;
+    if !arguments.headless {
+        window::check_display()?;
+    }
+    let waker: window::WakerSlot = Arc::default();
+    let (outlets, files) = outlets(arguments, &mut watch, &waker);
+    let machine = engine_starter()(&profile, outlets)?;
+    for file in &files {
+        file.ensure().inspect_err(|_| machine.power_off())?;
+    }
+    let terminal = (arguments.serial == Serial::Stdio).then(|| Terminal::attach(machine.clone()));
+    watch.interrupted.extend(terminal.iter().map(|terminal| terminal.wants_end.clone()));
+    let verdict = if arguments.headless {
+        watch.interrupted.push(interrupt_flag());
+        console::tell(&machine.backend_note());
+        watch.run(&*machine)
+    } else {
+        in_window(watch, &machine, &waker, arguments.machine.debug_exit)?
+    };
+    finish(arguments, &machine, &files, verdict, terminal)
+}
+
+/// What ends the run. A script is read whole here, so that an error in it starts nothing.
+fn watch(arguments: &RunArguments) -> Result<Watch, String> {
+    let player = match &arguments.script {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let lines = script::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+            Some(Player::new(lines))
+        }
+    };
+    Ok(Watch {
+        until_screen: arguments.until_screen.clone(),
+        timeout: arguments.timeout.map(Duration::from_secs_f64),
+        player,
+        ..Watch::default()
+    })
+}
+
+fn check_outputs(arguments: &RunArguments) -> Result<(), String> {
+    let serial = match &arguments.serial {
+        Serial::File(path) => Some(path),
+        Serial::None | Serial::Stdio => None,
+    };
+    [serial, arguments.debugcon.as_ref(), arguments.screenshot.as_ref(), arguments.stats.as_ref()]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| outputs::check_writable(path))
+}
+
+fn outlets(arguments: &RunArguments, watch: &mut Watch, waker: &window::WakerSlot) -> (Outlets, Vec<OutFile>) {
+    let (serial_file, mut sink) = serial::sink(&arguments.serial);
+    let log: Arc<SerialLog> = watch.serial.clone();
+    let mut matcher = arguments.until_serial.as_ref().map(|text| {
+        let (matcher, came) = Matcher::new(text);
+        watch.until_serial = Some((text.clone(), came));
+        matcher
+    });
+    let keeps_log = watch.player.is_some();
+    let debug_file = arguments.debugcon.as_deref().map(OutFile::new);
+    let to_debug = debug_file.clone();
+    let outlets = Outlets {
+        serial: Some(Box::new(move |bytes| {
+            sink(bytes);
+            if let Some(matcher) = &mut matcher {
+                matcher.push(bytes);
+            }
+            if keeps_log {
+                log.push(bytes);
+            }
+        })),
+        debug_console: to_debug.map(|file| Box::new(move |bytes: &[u8]| file.write(bytes)) as _),
+        waker: (!arguments.headless).then(|| window::waker(waker)),
+    };
+    (outlets, serial_file.into_iter().chain(debug_file).collect())
+}
+
+/// Shows the machine in a window; whatever ends the run closes it, and so does the user.
+fn in_window(
+    mut watch: Watch,
+    machine: &Arc<dyn Running>,
+    waker: &window::WakerSlot,
+    debug_exit: bool,
+) -> Result<Verdict, String> {
+    let verdict: Arc<Mutex<Option<Verdict>>> = Arc::default();
+    if watch.has_conditions() || debug_exit || !watch.interrupted.is_empty() {
+        let (machine, waker, slot) = (machine.clone(), waker.clone(), verdict.clone());
+        // Without conditions, a machine that ends by itself stays in view until the user has seen it.
+        let closes_at_end = watch.has_conditions();
+        std::thread::spawn(move || {
+            let reached = watch.run(&*machine);
+            if closes_at_end || matches!(reached, Verdict::DebugExit(_) | Verdict::Interrupted) {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(reached);
+                window::close(&waker);
+            }
+        });
+    }
+    let opened = window::open(Some(window::Launched { machine: machine.clone(), waker: waker.clone() }));
+    opened.inspect_err(|_| machine.power_off())?;
+    let reached = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Ok(reached.unwrap_or_else(|| match machine.state() {
+        RunState::Ended(Ending::Crashed(crash)) => Verdict::Crashed(crash),
+        RunState::Ended(Ending::Failed(reason)) => Verdict::Failed(reason),
+        RunState::Ended(Ending::DebugExit(value)) => Verdict::DebugExit(value),
+        RunState::Ended(Ending::PoweredOff) | RunState::Running | RunState::Paused => Verdict::PoweredOff,
+    }))
+}
+
+/// Writes what was asked for, switches the machine off and says how it went.
+fn finish(
+    arguments: &RunArguments,
+    machine: &Arc<dyn Running>,
+    files: &[OutFile],
+    verdict: Verdict,
+    terminal: Option<Terminal>,
+) -> Result<u8, String> {
+    let mut written: Vec<Result<(), String>> = Vec::new();
+    if let Some(path) = &arguments.screenshot {
+        written.push(outputs::write_png(path, &machine.frame()));
+    }
+    let last_screen = matches!(verdict, Verdict::TimeOver(_) | Verdict::Failed(_)).then(|| report::screen(&**machine));
+    if !matches!(machine.state(), RunState::Ended(_)) {
+        machine.power_off();
+        machine.wait(SWITCH_OFF);
+    }
+    if let Some(path) = &arguments.stats {
+        let json = machine.stats_json();
+        written.push(json.and_then(|json| outputs::write_whole(path, format!("{json}\n").as_bytes())));
+    }
+    written.extend(files.iter().map(OutFile::ensure));
+    drop(terminal);
+    match &verdict {
+        Verdict::Crashed(crash) => console::tell(&report::crash(crash)),
+        Verdict::TimeOver(reason) | Verdict::Failed(reason) => console::tell(reason),
+        Verdict::Interrupted => console::tell("interrupted"),
+        Verdict::PoweredOff | Verdict::Came(_) | Verdict::Played | Verdict::DebugExit(_) => {}
+    }
+    if let Some(screen) = last_screen {
+        console::tell_plain(&screen);
+    }
+    let failures: Vec<String> = written.into_iter().filter_map(Result::err).collect();
+    failures.iter().for_each(|failure| console::tell(failure));
+    match verdict.status() {
+        status::SUCCESS if !failures.is_empty() => Ok(status::ERROR),
+        status => Ok(status),
+    }
+}
+
+/// A flag that Ctrl-C and a request to terminate raise, so that the run still ends in order.
+fn interrupt_flag() -> Arc<AtomicBool> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    extern "C" fn raise(
+        _signal: libc::c_int,
+        _info: *mut libc::siginfo_t,
+        _context: *mut libc::c_void,
+    ) {
+        if let Some(flag) = FLAG.get() {
+            flag.store(true, Ordering::Release);
+        }
+    }
+    let flag = FLAG.get_or_init(Arc::default).clone();
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // Without the handler the process ends at once, which is the default.
+        let _ = vmm_sys_util::signal::register_signal_handler(signal, raise);
+    }
+    flag
+}

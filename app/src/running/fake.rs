@@ -1,0 +1,185 @@
+//! A machine that is only pretended: tests set what it shows and read what was done to it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cpu::{FaultRecord, Registers};
+use display::Frame;
+use engine::profile::Profile;
+use engine::session::{Crash, Ending, Event, RunState};
+use hardware::input::Key;
+
+use super::Running;
+
+/// Something that was done to a [`Fake`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Deed {
+    /// [`Running::pause`].
+    Pause,
+    /// [`Running::resume`].
+    Resume,
+    /// [`Running::reset`].
+    Reset,
+    /// [`Running::power_off`].
+    PowerOff,
+    /// [`Running::press_power_button`].
+    PowerButton,
+    /// [`Running::key`].
+    Key(Key, bool),
+    /// [`Running::type_text`].
+    Type(String),
+    /// [`Running::mouse`].
+    Mouse(i32, i32, i32, u8),
+    /// [`Running::send_serial`].
+    Serial(Vec<u8>),
+}
+
+/// The pretended machine.
+pub struct Fake {
+    profile: Profile,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    state: RunState,
+    deeds: Vec<Deed>,
+    screen: Option<String>,
+    frame: Arc<Frame>,
+    registers: Arc<Registers>,
+}
+
+impl Fake {
+    /// A machine that runs and shows nothing yet.
+    pub fn new(name: &str) -> Arc<Fake> {
+        let inner = Inner {
+            state: RunState::Running,
+            deeds: Vec::new(),
+            screen: None,
+            frame: Arc::default(),
+            registers: Arc::new(Registers::reset()),
+        };
+        Arc::new(Fake { profile: Profile::new(name), inner: Mutex::new(inner) })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        act(&mut self.inner.lock().unwrap())
+    }
+
+    /// Sets the text screen.
+    pub fn set_screen(&self, text: &str) {
+        self.with(|inner| inner.screen = Some(text.to_owned()));
+    }
+
+    /// Sets the picture: all pixels of one colour.
+    pub fn set_frame(&self, width: u32, height: u32, colour: u32) {
+        self.with(|inner| {
+            let serial = inner.frame.serial + 1;
+            let pixels = vec![colour; (width * height) as usize];
+            inner.frame = Arc::new(Frame { width, height, pixels, serial });
+        });
+    }
+
+    /// Changes registers.
+    pub fn set_registers(&self, change: impl FnOnce(&mut Registers)) {
+        self.with(|inner| change(Arc::make_mut(&mut inner.registers)));
+    }
+
+    /// Sets the state.
+    pub fn set_state(&self, state: RunState) {
+        self.with(|inner| inner.state = state);
+    }
+
+    /// All that was done so far.
+    pub fn deeds(&self) -> Vec<Deed> {
+        self.with(|inner| inner.deeds.clone())
+    }
+
+    fn did(&self, deed: Deed) {
+        self.with(|inner| inner.deeds.push(deed));
+    }
+
+    /// A crash to show.
+    pub fn crash() -> Crash {
+        let mut registers = Registers::reset();
+        registers.rip = 0x1_2345;
+        let fault = |vector, error_code| FaultRecord {
+            vector,
+            error_code,
+            address: None,
+            registers: Some(Box::new(registers.clone())),
+        };
+        Crash {
+            cpu: 0,
+            faults: vec![fault(13, Some(0x10)), fault(8, Some(0))],
+            registers: registers.clone(),
+            code: vec![0x0F, 0x0B],
+            instruction: "ud2".to_owned(),
+        }
+    }
+}
+
+impl Running for Fake {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+    fn backend_note(&self) -> String {
+        "soft: a pretended machine".to_owned()
+    }
+    fn state(&self) -> RunState {
+        self.with(|inner| inner.state.clone())
+    }
+    fn wait(&self, _timeout: Duration) -> Option<Ending> {
+        match self.state() {
+            RunState::Ended(ending) => Some(ending),
+            RunState::Running | RunState::Paused => None,
+        }
+    }
+    fn events(&self) -> Vec<Event> {
+        Vec::new()
+    }
+    fn pause(&self) {
+        self.did(Deed::Pause);
+        self.set_state(RunState::Paused);
+    }
+    fn resume(&self) {
+        self.did(Deed::Resume);
+        self.set_state(RunState::Running);
+    }
+    fn reset(&self) {
+        self.did(Deed::Reset);
+    }
+    fn power_off(&self) {
+        self.did(Deed::PowerOff);
+        self.set_state(RunState::Ended(Ending::PoweredOff));
+    }
+    fn press_power_button(&self) {
+        self.did(Deed::PowerButton);
+    }
+    fn key(&self, key: Key, pressed: bool) {
+        self.did(Deed::Key(key, pressed));
+    }
+    fn type_text(&self, text: &str) {
+        self.did(Deed::Type(text.to_owned()));
+    }
+    fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
+        self.did(Deed::Mouse(dx, dy, wheel, buttons));
+    }
+    fn send_serial(&self, bytes: &[u8]) {
+        self.did(Deed::Serial(bytes.to_vec()));
+    }
+    fn frame(&self) -> Arc<Frame> {
+        self.with(|inner| inner.frame.clone())
+    }
+    fn screen_text(&self) -> Option<String> {
+        self.with(|inner| inner.screen.clone())
+    }
+    fn cpus(&self) -> usize {
+        self.profile.cpus as usize
+    }
+    fn registers(&self, _cpu: usize) -> Option<Arc<Registers>> {
+        Some(self.with(|inner| inner.registers.clone()))
+    }
+    fn stats_json(&self) -> Result<String, String> {
+        Ok("{}".to_owned())
+    }
+}

@@ -1,0 +1,127 @@
+//! What the command line and the pages need of a machine that runs. One trait, so that both can be
+//! tested with a machine that is only pretended.
+
+#[cfg(test)]
+pub mod fake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cpu::Registers;
+use display::Frame;
+use engine::profile::Profile;
+use engine::session::{Ending, Event, Outlets, RunState, Session};
+use hardware::input::Key;
+
+/// A machine that runs, or has run.
+pub trait Running: Send + Sync {
+    /// The profile it was started from.
+    fn profile(&self) -> &Profile;
+    /// Which backend runs it, and why.
+    fn backend_note(&self) -> String;
+    /// What it is doing.
+    fn state(&self) -> RunState;
+    /// Waits until it has ended, at most `timeout`.
+    fn wait(&self, timeout: Duration) -> Option<Ending>;
+    /// What happened since the last call.
+    fn events(&self) -> Vec<Event>;
+    /// Stops its time.
+    fn pause(&self);
+    /// Lets its time go on.
+    fn resume(&self);
+    /// The reset button.
+    fn reset(&self);
+    /// Pulls the plug.
+    fn power_off(&self);
+    /// The power button.
+    fn press_power_button(&self);
+    /// Presses or releases a key.
+    fn key(&self, key: Key, pressed: bool);
+    /// Types on a US keyboard.
+    fn type_text(&self, text: &str);
+    /// Moves the mouse; `buttons`: bit 0 left, 1 right, 2 middle.
+    fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8);
+    /// Sends bytes to the first serial port.
+    fn send_serial(&self, bytes: &[u8]);
+    /// The newest frame.
+    fn frame(&self) -> Arc<Frame>;
+    /// The screen as text, in text modes.
+    fn screen_text(&self) -> Option<String>;
+    /// Number of vCPUs.
+    fn cpus(&self) -> usize;
+    /// The latest sample of a vCPU's registers.
+    fn registers(&self, cpu: usize) -> Option<Arc<Registers>>;
+    /// Counters and times as JSON.
+    fn stats_json(&self) -> Result<String, String>;
+}
+
+/// Starts machines: the engine, or a test's pretence.
+pub type Starter = Arc<dyn Fn(&Profile, Outlets) -> Result<Arc<dyn Running>, String> + Send + Sync>;
+
+/// The starter that starts real machines.
+pub fn engine_starter() -> Starter {
+    Arc::new(|profile, outlets| match Session::start(profile, outlets) {
+        Ok(session) => Ok(Arc::new(session) as Arc<dyn Running>),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+impl Running for Session {
+    fn profile(&self) -> &Profile {
+        Session::profile(self)
+    }
+    fn backend_note(&self) -> String {
+        Session::backend_note(self).to_owned()
+    }
+    fn state(&self) -> RunState {
+        Session::state(self)
+    }
+    fn wait(&self, timeout: Duration) -> Option<Ending> {
+        Session::wait(self, timeout)
+    }
+    fn events(&self) -> Vec<Event> {
+        Session::events(self)
+    }
+    fn pause(&self) {
+        Session::pause(self);
+    }
+    fn resume(&self) {
+        Session::resume(self);
+    }
+    fn reset(&self) {
+        Session::reset(self);
+    }
+    fn power_off(&self) {
+        Session::power_off(self);
+    }
+    fn press_power_button(&self) {
+        Session::press_power_button(self);
+    }
+    fn key(&self, key: Key, pressed: bool) {
+        Session::key(self, key, pressed);
+    }
+    fn type_text(&self, text: &str) {
+        Session::type_text(self, text);
+    }
+    fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
+        Session::mouse(self, dx, dy, wheel, buttons);
+    }
+    fn send_serial(&self, bytes: &[u8]) {
+        Session::send_serial(self, bytes);
+    }
+    fn frame(&self) -> Arc<Frame> {
+        Session::frame(self)
+    }
+    fn screen_text(&self) -> Option<String> {
+        Session::screen_text(self)
+    }
+    fn cpus(&self) -> usize {
+        Session::cpus(self)
+    }
+    fn registers(&self, cpu: usize) -> Option<Arc<Registers>> {
+        Session::registers(self, cpu)
+    }
+    fn stats_json(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(&Session::stats(self)).map_err(|error| error.to_string())
+    }
+}
