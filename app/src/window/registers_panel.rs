@@ -1,0 +1,118 @@
+//! The register panel: all registers of the running machine, live, with changes marked.
+
+use std::time::Duration;
+
+use egui::{CollapsingHeader, Color32, Grid, RichText, Ui};
+
+use super::registers::{Changes, GROUPS, Group, Row, rows};
+use super::theme;
+use crate::names;
+use crate::running::Running;
+
+/// How often the panel looks at the machine.
+const REFRESH: Duration = Duration::from_millis(50);
+
+/// What the panel remembers.
+#[derive(Default)]
+pub struct RegistersPanel {
+    cpu: usize,
+    changes: Changes,
+}
+
+impl RegistersPanel {
+    /// Forgets what it saw of another machine.
+    pub fn restart(&mut self) {
+        *self = RegistersPanel::default();
+    }
+
+    /// Shows the panel.
+    pub fn show(&mut self, ui: &mut Ui, machine: &dyn Running, is_running: bool) {
+        ui.horizontal(|ui| {
+            ui.label(RichText::new("Registers").strong().size(16.0));
+            if machine.cpus() > 1 {
+                let before = self.cpu;
+                egui::ComboBox::from_id_salt("cpu").selected_text(format!("CPU {}", self.cpu)).show_ui(ui, |ui| {
+                    for cpu in 0..machine.cpus() {
+                        ui.selectable_value(&mut self.cpu, cpu, format!("CPU {cpu}"));
+                    }
+                });
+                if self.cpu != before {
+                    self.changes.clear();
+                }
+            }
+        });
+        let Some(registers) = machine.registers(self.cpu) else {
+            ui.label(RichText::new("This vCPU has left no sample yet.").color(theme::WEAK));
+            ui.ctx().request_repaint_after(REFRESH);
+            return;
+        };
+        let now = ui.input(|input| input.time);
+        egui::ScrollArea::vertical().auto_shrink([false; 2]).show(ui, |ui| {
+            for (group, title, is_open) in GROUPS {
+                CollapsingHeader::new(RichText::new(title).strong()).default_open(is_open).show(ui, |ui| {
+                    self.group(ui, group, &rows(&registers, group), now);
+                    if group == Group::Execution {
+                        flags(ui, registers.rflags);
+                    }
+                });
+            }
+        });
+        if is_running {
+            ui.ctx().request_repaint_after(REFRESH);
+        }
+    }
+
+    fn group(&mut self, ui: &mut Ui, group: Group, rows: &[Row], now: f64) {
+        let columns = if group == Group::General { 2 } else { 1 };
+        ui.spacing_mut().item_spacing.y = 2.0;
+        Grid::new(group).num_columns(columns * 2).spacing([8.0, 2.0]).min_col_width(0.0).show(ui, |ui| {
+            for line in rows.chunks(columns) {
+                for row in line {
+                    let mark = self.changes.mark(group, row, now);
+                    if mark > 0.0 {
+                        ui.ctx().request_repaint_after(REFRESH);
+                    }
+                    ui.label(RichText::new(&row.name).monospace().color(theme::WEAK));
+                    value(ui, row, mark);
+                }
+                ui.end_row();
+            }
+        });
+    }
+}
+
+fn value(ui: &mut Ui, row: &Row, mark: f32) {
+    let colour = theme::TEXT.lerp_to_gamma(theme::WARN, mark);
+    let mut text = RichText::new(&row.value).monospace().color(colour);
+    if mark > 0.0 {
+        text = text.background_color(theme::WARN.gamma_multiply(0.22 * mark));
+    }
+    ui.vertical(|ui| {
+        ui.spacing_mut().item_spacing.y = 0.0;
+        ui.add(egui::Label::new(text).wrap_mode(egui::TextWrapMode::Extend));
+        if !row.meaning.is_empty() {
+            let meaning = RichText::new(&row.meaning).color(theme::WEAK).size(11.0);
+            ui.add(egui::Label::new(meaning).wrap());
+        }
+    });
+}
+
+/// The flags one by one: those that are set stand out.
+fn flags(ui: &mut Ui, rflags: u64) {
+    ui.add_space(2.0);
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = egui::vec2(5.0, 3.0);
+        for (bit, name, meaning) in names::FLAGS {
+            let is_set = rflags >> bit & 1 != 0;
+            let colour = if is_set { Color32::WHITE } else { theme::WEAK.gamma_multiply(0.55) };
+            let mut text = RichText::new(name).monospace().size(11.5).color(colour);
+            if is_set {
+                text = text.background_color(theme::ACCENT.gamma_multiply(0.6)).strong();
+            }
+            let state = if is_set { "set" } else { "clear" };
+            ui.label(text).on_hover_text(format!("bit {bit}, {meaning}: {state}"));
+        }
+        let level = rflags >> 12 & 3;
+        ui.label(RichText::new(format!("IOPL {level}")).monospace().size(11.5).color(theme::WEAK));
+    });
+}
