@@ -363,7 +363,7 @@ fn question(ctx: &egui::Context, title: &str, text: &str, yes: Action, asked: &m
 }
 
 /// Presses keys together and lets them go; on a thread of its own, since they are held for a while.
-fn send(machine: Arc<dyn Running>, keys: Vec<hardware::input::Key>) {
+fn send(machine: Arc<dyn Running>, keys: &'static [hardware::input::Key]) {
     std::thread::spawn(move || {
         keys.iter().for_each(|key| machine.key(*key, true));
         std::thread::sleep(HOLD);

@@ -28,8 +28,9 @@ impl RegistersPanel {
     /// Shows the panel.
     pub fn show(&mut self, ui: &mut Ui, machine: &dyn Running, is_running: bool) {
         ui.horizontal(|ui| {
-            ui.label(RichText::new("Registers").strong().size(16.0));
-            if machine.cpus() > 1 {
+            if machine.cpus() <= 1 {
+                ui.label(RichText::new("CPU 0").strong().size(16.0));
+            } else {
                 let before = self.cpu;
                 egui::ComboBox::from_id_salt("cpu").selected_text(format!("CPU {}", self.cpu)).show_ui(ui, |ui| {
                     for cpu in 0..machine.cpus() {

@@ -1,1 +1,435 @@
-//! Tests
+//! The pages clicked through by label, with machines that are only pretended.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use egui::accesskit::Role;
+use egui_kittest::kittest::Queryable;
+use egui_kittest::{Harness, Node};
+use engine::library::Library;
+use engine::session::{Ending, RunState};
+use winit::keyboard::KeyCode;
+
+use super::app::{App, Page};
+use super::capture::{Heard, SharedCapture};
+use super::machines::Standing;
+use crate::boot;
+use crate::running::fake::{Deed, Fake};
+use crate::running::{Running, Starter};
+
+/// A window over a library of its own, whose machines are all `fake`.
+struct Window<'a> {
+    harness: Harness<'a, App>,
+    capture: SharedCapture,
+    fake: Arc<Fake>,
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Window<'a> {
+    fn new() -> Self {
+        Window::prepared(|_| {})
+    }
+
+    fn prepared(prepare: impl FnOnce(&Library)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let library = Library::at(folder.path());
+        prepare(&library);
+        let fake = Fake::new("fake");
+        fake.set_frame(320, 200, 0x0020_60A0);
+        let given = fake.clone();
+        let starter: Starter = Arc::new(move |_, _| {
+            given.set_state(RunState::Running);
+            Ok(given.clone() as Arc<dyn Running>)
+        });
+        let capture = SharedCapture::default();
+        let shared = capture.clone();
+        let builder = Harness::builder().with_size(egui::vec2(1180.0, 780.0));
+        let harness = builder.build_eframe(move |creation| {
+            super::theme::apply(&creation.egui_ctx);
+            App::new(library, starter, Arc::new(|| {}), shared)
+        });
+        let mut window = Window { harness, capture, fake, folder };
+        window.harness.run_steps(2);
+        window
+    }
+
+    fn steps(&mut self) {
+        self.harness.run_steps(4);
+    }
+
+    #[track_caller]
+    fn click(&mut self, label: &str) {
+        self.harness.get_by_label(label).click();
+        self.steps();
+    }
+
+    /// Until the machine that is being built on its thread is there.
+    fn wait_for_start(&mut self) {
+        for _ in 0..1000 {
+            self.harness.step();
+            let Page::Console(id) = self.harness.state().page() else { panic!("no console is shown") };
+            if self.harness.state_mut().machines().get(id).unwrap().standing() != Standing::Starting {
+                return self.steps();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        panic!("the machine never started");
+    }
+
+    fn standing(&mut self) -> Standing {
+        let Page::Console(id) = self.harness.state().page() else { panic!("no console is shown") };
+        self.harness.state_mut().machines().get(id).unwrap().standing()
+    }
+
+    fn shows(&self, label: &str) -> bool {
+        self.harness.query_by_label(label).is_some()
+    }
+
+    fn shows_part(&self, part: &str) -> bool {
+        self.harness.query_by_label_contains(part).is_some()
+    }
+
+    fn field<'s>(&'s self, title: &'s str) -> Node<'s> {
+        self.harness.get_by_role_and_label(Role::TextInput, title)
+    }
+
+    fn library(&self) -> Library {
+        Library::at(self.folder.path())
+    }
+
+    fn program(&self, name: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, [0xEB, 0xFE, 0, 0]).unwrap();
+        path.display().to_string()
+    }
+
+    fn drop_file(&mut self, path: &str) {
+        let file = egui::DroppedFile { path: Some(path.into()), ..egui::DroppedFile::default() };
+        self.harness.input_mut().dropped_files.push(file);
+        self.harness.step();
+        self.harness.input_mut().dropped_files.clear();
+        self.harness.step();
+    }
+
+    /// Opens the console of the built-in guest.
+    fn try_it(&mut self) {
+        self.click("Try it");
+        self.wait_for_start();
+    }
+}
+
+fn saved(library: &Library, name: &str) {
+    let mut profile = boot::machine_for_builtin(engine::builtin::names()[0]);
+    profile.name = name.to_owned();
+    library.create(&profile).unwrap();
+}
+
+#[test]
+fn a_first_run_is_one_click_to_a_running_guest() {
+    let mut window = Window::new();
+    assert!(window.shows("You have no machines yet"));
+    window.try_it();
+    assert_eq!(window.standing(), Standing::Running);
+    assert!(window.shows("Screen of vitrine"));
+    assert!(window.capture.lock().has_keyboard(), "the keyboard goes to the guest at once");
+    assert!(!window.capture.lock().has_mouse(), "the mouse does not, before a click");
+}
+
+#[test]
+fn the_library_shows_each_machine_and_deletes_only_after_a_question() {
+    let mut window = Window::prepared(|library| saved(library, "Old faithful"));
+    assert!(window.shows("Old faithful") && !window.shows("You have no machines yet"));
+    window.click("Delete");
+    assert!(window.shows("Delete Old faithful?"));
+    window.click("Cancel");
+    assert!(window.library().load("Old faithful").is_ok());
+    window.click("Delete");
+    let buttons: Vec<_> = window.harness.get_all_by_label("Delete").collect();
+    buttons.last().unwrap().click();
+    window.steps();
+    assert!(window.library().load("Old faithful").is_err());
+    assert!(window.shows("You have no machines yet"));
+}
+
+#[test]
+fn a_damaged_profile_is_a_card_that_says_so() {
+    let window = Window::prepared(|library| {
+        saved(library, "odd");
+        std::fs::write(library.folder("odd").join(engine::library::PROFILE_FILE), "(colour: 3)").unwrap();
+    });
+    assert!(window.shows("damaged") && window.shows_part("cannot be read"));
+}
+
+#[test]
+fn a_new_machine_is_made_on_one_screen() {
+    let mut window = Window::new();
+    let program = window.program("hello.bin");
+    window.click("New machine");
+    assert_eq!(window.harness.state().page(), Page::NewMachine);
+    window.click("Create and start");
+    assert_eq!(window.harness.state().page(), Page::NewMachine, "there is nothing to create yet");
+    assert!(window.shows_part("choose what the machine boots") && window.shows_part("needs a name"));
+    window.field("What it boots").focus();
+    window.harness.run_steps(1);
+    window.field("What it boots").type_text(&program);
+    window.steps();
+    assert!(window.shows_part("flat program"));
+    window.click("64M");
+    window.click("Create and start");
+    window.wait_for_start();
+    let profile = window.library().load("hello").unwrap();
+    assert_eq!(profile.memory, engine::profile::Size::mib(64));
+    assert_eq!(window.standing(), Standing::Running);
+}
+
+#[test]
+fn problems_stand_under_their_fields() {
+    let mut window = Window::prepared(|library| saved(library, "twin"));
+    window.click("New machine");
+    window.field("Name").focus();
+    window.harness.run_steps(1);
+    window.field("Name").type_text("twin");
+    window.steps();
+    assert!(window.shows_part("exists already"));
+    window.field("What it boots").focus();
+    window.harness.run_steps(1);
+    window.field("What it boots").type_text("/nonexistent/disc.iso");
+    window.steps();
+    assert!(window.shows_part("no such file"));
+}
+
+#[test]
+fn a_file_is_chosen_in_the_window() {
+    let mut window = Window::new();
+    let program = window.program("pick me.bin");
+    window.click("New machine");
+    window.field("What it boots").focus();
+    window.harness.run_steps(1);
+    let inside = Path::new(&program).parent().unwrap().join("x");
+    window.field("What it boots").type_text(inside.to_str().unwrap());
+    window.steps();
+    window.click("Browse…");
+    window.harness.get_by_label_contains("pick me.bin").click();
+    window.steps();
+    window.click("Choose");
+    assert_eq!(window.field("What it boots").value().as_deref(), Some(program.as_str()));
+    assert_eq!(window.field("Name").value().as_deref(), Some("pick me"));
+}
+
+#[test]
+fn a_dropped_file_becomes_a_machine_and_starts() {
+    let mut window = Window::new();
+    let program = window.program("dropped.bin");
+    window.drop_file(&program);
+    window.wait_for_start();
+    assert_eq!(window.standing(), Standing::Running);
+    assert!(window.library().load("dropped").is_ok());
+    window.click("⏴ Machines");
+    window.drop_file("/nonexistent.iso");
+    window.steps();
+    assert!(window.shows_part("no such file"), "a bad file is told");
+    assert_eq!(window.harness.state().page(), Page::Library);
+    assert_eq!(window.library().list().len(), 1);
+}
+
+#[test]
+fn a_file_dropped_on_the_form_is_what_it_boots() {
+    let mut window = Window::new();
+    let program = window.program("form.bin");
+    window.click("New machine");
+    window.drop_file(&program);
+    window.steps();
+    assert_eq!(window.field("What it boots").value().as_deref(), Some(program.as_str()));
+    assert!(window.library().list().is_empty());
+}
+
+#[test]
+fn the_consoles_buttons_reach_the_machine() {
+    let mut window = Window::new();
+    window.try_it();
+    window.click("Pause");
+    assert_eq!(window.standing(), Standing::Paused);
+    window.click("Resume");
+    window.click("Reset");
+    window.click("Power ⏷");
+    window.click("Power button");
+    window.click("Power ⏷");
+    window.click("Power off");
+    assert_eq!(
+        window.fake.deeds(),
+        [Deed::Pause, Deed::Resume, Deed::Reset, Deed::PowerButton, Deed::PowerOff]
+    );
+    assert!(window.shows("The machine is off"));
+    assert!(!window.capture.lock().has_keyboard(), "a machine that is off has no use for the keyboard");
+}
+
+#[test]
+fn keys_and_mouse_are_captured_and_released() {
+    let mut window = Window::new();
+    window.try_it();
+    window.click("Screen of vitrine");
+    assert!(window.capture.lock().has_mouse());
+    let key = |pressed| Heard::Key { code: KeyCode::KeyV, pressed };
+    assert!(window.capture.lock().hear(key(true)));
+    assert!(window.capture.lock().hear(Heard::Motion(3.0, 4.0)));
+    window.steps();
+    window.click("Release (right Ctrl)");
+    assert!(!window.capture.lock().has_keyboard());
+    assert!(!window.capture.lock().hear(key(true)));
+    let deeds = window.fake.deeds();
+    assert!(
+        matches!(deeds[..], [Deed::Key(a, true), Deed::Mouse(3, 4, 0, 0), Deed::Key(b, false)] if a == b),
+        "{deeds:?}"
+    );
+}
+
+#[test]
+fn the_send_key_menu_presses_keys_together() {
+    let mut window = Window::new();
+    window.try_it();
+    window.click("Send keys ⏷");
+    window.click("Ctrl+Alt+Delete");
+    for _ in 0..1000 {
+        if window.fake.deeds().len() == 6 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let deeds = window.fake.deeds();
+    let pressed: Vec<bool> = deeds.iter().map(|deed| matches!(deed, Deed::Key(_, true))).collect();
+    assert_eq!(pressed, [true, true, true, false, false, false]);
+}
+
+#[test]
+fn registers_are_live_and_changes_are_marked() {
+    let mut window = Window::new();
+    window.try_it();
+    window.click("Registers");
+    assert!(window.shows("RAX") && window.shows("CR3") && window.shows("real mode"));
+    assert!(!window.shows("00000000deadbeef"));
+    window.fake.set_registers(|registers| {
+        registers.general[0] = 0xDEAD_BEEF;
+        registers.cr0 |= 1;
+    });
+    window.steps();
+    assert!(window.shows("00000000deadbeef") && window.shows("protected mode, 16-bit"));
+    assert_eq!(window.fake.deeds(), [], "looking at registers does nothing to the machine");
+    window.click("Registers");
+    assert!(!window.shows("RAX"));
+}
+
+#[test]
+fn a_crash_shows_its_report_instead_of_an_empty_screen() {
+    let mut window = Window::new();
+    window.try_it();
+    window.fake.set_state(RunState::Ended(Ending::Crashed(Box::new(Fake::crash()))));
+    window.steps();
+    assert!(window.shows("The guest crashed") && window.shows_part("#GP general protection"));
+    assert!(window.shows_part("ud2"));
+    window.fake.set_state(RunState::Ended(Ending::Failed("the disk went away".into())));
+    window.steps();
+    assert!(window.shows("the disk went away"));
+}
+
+#[test]
+fn a_screenshot_is_kept_and_its_place_told() {
+    let mut window = Window::new();
+    window.try_it();
+    window.click("Screenshot");
+    assert!(window.shows_part("Screenshot kept"));
+    let kept: Vec<_> = std::fs::read_dir(window.folder.path().join("screenshots")).unwrap().flatten().collect();
+    let picture = image::open(kept[0].path()).unwrap().to_rgb8();
+    assert_eq!((kept.len(), picture.dimensions(), picture.get_pixel(7, 7).0), (1, (320, 200), [0x20, 0x60, 0xA0]));
+}
+
+#[test]
+fn scaling_is_chosen_from_a_menu() {
+    let mut window = Window::new();
+    window.try_it();
+    let size = |window: &Window<'_>| window.harness.get_by_label("Screen of vitrine").rect().size();
+    assert_eq!(size(&window), egui::vec2(960.0, 600.0));
+    window.click("Whole factor ⏷");
+    window.click("1:1");
+    assert_eq!(size(&window), egui::vec2(320.0, 200.0));
+    window.click("1:1 ⏷");
+    window.click("Fit");
+    assert!(size(&window).x > 960.0);
+}
+
+#[test]
+fn the_library_shows_a_running_machine_and_leads_back_to_it() {
+    let mut window = Window::new();
+    window.try_it();
+    window.click("⏴ Machines");
+    assert!(!window.capture.lock().has_keyboard());
+    assert!(window.shows("running"));
+    window.click("Open");
+    assert_eq!(window.standing(), Standing::Running);
+    assert!(window.capture.lock().has_keyboard());
+}
+
+/// Renders the window; `None`, with the reason on stderr, where there is no graphics driver at all. With
+/// VITRINE_PICTURES set to a folder, the picture is kept there.
+fn picture(window: &mut Window<'_>, name: &str) -> Option<image::RgbaImage> {
+    match window.harness.render() {
+        Err(reason) => {
+            eprintln!("skipped: pages cannot be drawn here: {reason}");
+            None
+        }
+        Ok(picture) => {
+            if let Some(folder) = std::env::var_os("VITRINE_PICTURES") {
+                picture.save(Path::new(&folder).join(format!("{name}.png"))).unwrap();
+            }
+            Some(picture)
+        }
+    }
+}
+
+#[test]
+fn the_guests_picture_is_drawn_pixel_for_pixel() {
+    let mut window = Window::new();
+    window.try_it();
+    let rect = window.harness.get_by_label("Screen of vitrine").rect();
+    let Some(picture) = picture(&mut window, "console") else { return };
+    let at = |x: f32, y: f32| picture.get_pixel(x as u32, y as u32).0;
+    let guest = [0x20, 0x60, 0xA0, 0xFF];
+    assert_eq!(at(rect.left(), rect.top()), guest);
+    assert_eq!(at(rect.right() - 1.0, rect.bottom() - 1.0), guest);
+    assert_ne!(at(rect.right() + 1.0, rect.center().y), guest);
+    assert_ne!(at(rect.center().x, rect.top() - 2.0), guest);
+}
+
+#[test]
+fn every_page_can_be_drawn() {
+    let mut window = Window::prepared(|library| {
+        saved(library, "Old faithful");
+        saved(library, "A machine with a name that is far too long for its card");
+        saved(library, "odd");
+        std::fs::write(library.folder("odd").join(engine::library::PROFILE_FILE), "(colour: 3)").unwrap();
+    });
+    if picture(&mut window, "library").is_none() {
+        return;
+    }
+    window.click("New machine");
+    picture(&mut window, "new-machine");
+    window.click("Create and start");
+    picture(&mut window, "new-machine-problems");
+    window.click("Browse…");
+    picture(&mut window, "file-picker");
+    window.click("Cancel");
+    window.click("⏴ Machines");
+    window.try_it();
+    window.click("Registers");
+    window.fake.set_registers(|registers| registers.general[3] = 0x1234);
+    window.harness.run_steps(1);
+    picture(&mut window, "registers");
+    window.click("Send keys ⏷");
+    picture(&mut window, "send-keys");
+    window.click("Ctrl+Alt+Delete");
+    window.fake.set_state(RunState::Ended(Ending::Crashed(Box::new(Fake::crash()))));
+    window.steps();
+    picture(&mut window, "crash");
+    window.fake.set_state(RunState::Ended(Ending::PoweredOff));
+    window.steps();
+    picture(&mut window, "off");
+}
