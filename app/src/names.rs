@@ -4,7 +4,8 @@ use cpu::registers::Segment;
 
 /// General registers in the order of instruction encodings.
 pub const GENERAL: [&str; 16] = [
-    "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15",
+    "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14",
+    "R15",
 ];
 
 /// Segment registers in the order of instruction encodings.

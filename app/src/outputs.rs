@@ -24,7 +24,11 @@ pub fn check_writable(path: &Path) -> Result<(), String> {
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let told = |error: std::io::Error| format!("{}: {error}", path.display());
     if path.exists() && !path.is_file() {
-        return fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes)).map_err(told);
+        return fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut f| f.write_all(bytes))
+            .map_err(told);
     }
     let name = path.file_name().ok_or_else(|| format!("{}: this names no file", path.display()))?;
     let mut temporary_name = std::ffi::OsString::from(".");
@@ -84,7 +88,9 @@ mod tests {
     fn a_folder_or_a_path_without_one_is_told_beforehand() {
         let folder = tempfile::tempdir().unwrap();
         assert!(check_writable(folder.path()).unwrap_err().contains("folder"));
-        assert!(check_writable(&folder.path().join("no/such.png")).unwrap_err().contains("there is no folder"));
+        assert!(
+            check_writable(&folder.path().join("no/such.png")).unwrap_err().contains("there is no folder")
+        );
         assert!(check_writable(&folder.path().join("new.png")).is_ok());
     }
 

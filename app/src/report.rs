@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use engine::session::Crash;
 
-use crate::running::Running;
 use crate::names;
+use crate::running::Running;
 
 /// A crash, with all that is known about it.
 pub fn crash(crash: &Crash) -> String {
@@ -91,7 +91,9 @@ pub fn screen(machine: &dyn Running) -> String {
             let frame = machine.frame();
             match frame.width {
                 0 => "the screen is dark".to_owned(),
-                width => format!("the screen is in a graphics mode ({width} x {}): no text to show", frame.height),
+                width => {
+                    format!("the screen is in a graphics mode ({width} x {}): no text to show", frame.height)
+                }
             }
         }
     }

@@ -96,9 +96,15 @@ fn usage_errors_end_with_status_2() {
 fn help_and_version_are_no_errors() {
     let home = Home::new();
     let (out, _) = home.expect(0, &["run", "--help"]);
-    for option in
-        ["--backend", "--until-serial", "--until-screen", "--debug-exit", "--script", "--stats", "Exit status"]
-    {
+    for option in [
+        "--backend",
+        "--until-serial",
+        "--until-screen",
+        "--debug-exit",
+        "--script",
+        "--stats",
+        "Exit status",
+    ] {
         assert!(out.contains(option), "{option} is missing in\n{out}");
     }
     home.expect(0, &["--version"]);
@@ -110,7 +116,10 @@ fn bad_files_are_told_with_path_and_reason() {
     home.file("empty.iso", b"");
     home.file("half.iso", &truncated_iso());
     home.file("letter.txt", b"Dear reader, this is a letter and nothing to boot from.\n");
-    home.file("disk.qcow2", b"QFI\xFB\0\0\0\x03................................................................");
+    home.file(
+        "disk.qcow2",
+        b"QFI\xFB\0\0\0\x03................................................................",
+    );
     fs::create_dir(home.folder.path().join("folder")).unwrap();
     for (file, reason) in [
         ("missing.iso", "no such file"),
@@ -216,7 +225,8 @@ fn scripts_and_outputs_are_checked_before_anything_starts() {
         (&["--serial", "file:no/such/serial.txt"], "no/such"),
         (&["--debugcon", "no/such/debug.txt"], "no/such"),
     ] {
-        let (_, err) = home.expect(1, &[&["run", &sector, "--headless", "--firmware", "none"], arguments].concat());
+        let (_, err) =
+            home.expect(1, &[&["run", &sector, "--headless", "--firmware", "none"], arguments].concat());
         assert!(err.contains(reason), "{arguments:?}: {err}");
     }
 }

@@ -39,7 +39,7 @@ pub enum Command {
         /// What it boots; its kind is told by its content.
         file: Option<PathBuf>,
         #[command(flatten)]
-        machine: MachineArguments,
+        machine: Box<MachineArguments>,
     },
     /// Delete a saved machine and what lies in its folder.
     Delete {
@@ -195,17 +195,16 @@ mod tests {
 
     #[test]
     fn every_option_of_run_is_understood() {
-        let run = run(
-            "vitrine run a.iso --backend soft --interrupts split --memory 64M --cpus 2 --firmware none \
+        let run =
+            run("vitrine run a.iso --backend soft --interrupts split --memory 64M --cpus 2 --firmware none \
              --cdrom c --disk d --disk e --floppy f --kernel k --initrd i --append -x --snapshot --headless \
              --serial file:s --debugcon g --debug-exit --until-serial T --until-screen U --timeout 1.5 \
              --screenshot p.png --script q --stats r.json"
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" ")
-                .as_str(),
-        )
-        .unwrap();
+                .as_str())
+            .unwrap();
         assert_eq!(run.machine.backend, Some(Backend::Soft));
         assert_eq!(run.machine.interrupts, Some(InterruptMode::Split));
         assert_eq!(run.machine.memory, Some(Size::mib(64)));
@@ -225,7 +224,9 @@ mod tests {
 
     #[test]
     fn impossible_words_are_usage_errors() {
-        for line in ["--backend xen", "--timeout 0", "--timeout x", "--serial tcp:1", "--memory much", "--cpus -1"] {
+        for line in
+            ["--backend xen", "--timeout 0", "--timeout x", "--serial tcp:1", "--memory much", "--cpus -1"]
+        {
             assert_eq!(run(&format!("vitrine run a {line}")).unwrap_err().exit_code(), 2, "{line}");
         }
     }

@@ -12,9 +12,9 @@ use super::player::Player;
 use super::serial::{Matcher, OutFile, SerialLog, Terminal};
 use super::watch::{Verdict, Watch};
 use super::{console, script, serial, status, target};
-use crate::{outputs, report};
 use crate::running::{Running, engine_starter};
 use crate::window;
+use crate::{outputs, report};
 
 /// How long a machine may take to switch off at the end.
 const SWITCH_OFF: Duration = Duration::from_secs(3);
@@ -50,7 +50,8 @@ fn watch(arguments: &RunArguments) -> Result<Watch, String> {
     let player = match &arguments.script {
         None => None,
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
             let lines = script::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
             Some(Player::new(lines))
         }
@@ -74,7 +75,11 @@ fn check_outputs(arguments: &RunArguments) -> Result<(), String> {
         .try_for_each(|path| outputs::check_writable(path))
 }
 
-fn outlets(arguments: &RunArguments, watch: &mut Watch, waker: &window::WakerSlot) -> (Outlets, Vec<OutFile>) {
+fn outlets(
+    arguments: &RunArguments,
+    watch: &mut Watch,
+    waker: &window::WakerSlot,
+) -> (Outlets, Vec<OutFile>) {
     let (serial_file, mut sink) = serial::sink(&arguments.serial);
     let log: Arc<SerialLog> = watch.serial.clone();
     let mut matcher = arguments.until_serial.as_ref().map(|text| {
@@ -144,7 +149,8 @@ fn finish(
     if let Some(path) = &arguments.screenshot {
         written.push(outputs::write_png(path, &machine.frame()));
     }
-    let last_screen = matches!(verdict, Verdict::TimeOver(_) | Verdict::Failed(_)).then(|| report::screen(&**machine));
+    let last_screen =
+        matches!(verdict, Verdict::TimeOver(_) | Verdict::Failed(_)).then(|| report::screen(&**machine));
     if !matches!(machine.state(), RunState::Ended(_)) {
         machine.power_off();
         machine.wait(SWITCH_OFF);
@@ -175,11 +181,7 @@ fn finish(
 /// A flag that Ctrl-C and a request to terminate raise, so that the run still ends in order.
 fn interrupt_flag() -> Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    extern "C" fn raise(
-        _signal: libc::c_int,
-        _info: *mut libc::siginfo_t,
-        _context: *mut libc::c_void,
-    ) {
+    extern "C" fn raise(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
         if let Some(flag) = FLAG.get() {
             flag.store(true, Ordering::Release);
         }

@@ -32,7 +32,7 @@ pub fn show(name: &str) -> Result<u8, String> {
             console::say(&format!("// {}", library.folder(name).join(PROFILE_FILE).display()));
             console::say(&profile.to_ron());
         }
-        Err(LibraryError::Unknown(_)) if engine::builtin::names().iter().any(|known| *known == name) => {
+        Err(LibraryError::Unknown(_)) if engine::builtin::names().contains(&name) => {
             console::say("// built-in");
             console::say(&boot::machine_for_builtin(name).to_ron());
         }
@@ -62,7 +62,7 @@ pub fn create(name: &str, file: Option<&Path>, machine: &MachineArguments) -> Re
 /// Removes a machine and its folder; images elsewhere stay.
 pub fn delete(name: &str) -> Result<u8, String> {
     match Library::of_user().delete(name) {
-        Err(LibraryError::Unknown(_)) if engine::builtin::names().iter().any(|known| *known == name) => {
+        Err(LibraryError::Unknown(_)) if engine::builtin::names().contains(&name) => {
             Err(format!("{name} is built in and cannot be deleted"))
         }
         Err(error) => Err(error.to_string()),

@@ -212,10 +212,19 @@ mod tests {
 
     #[test]
     fn every_command_is_understood() {
-        assert_eq!(one("wait-screen GNU GRUB 5").unwrap(), Step::WaitScreen("GNU GRUB".into(), Duration::from_secs(5)));
+        assert_eq!(
+            one("wait-screen GNU GRUB 5").unwrap(),
+            Step::WaitScreen("GNU GRUB".into(), Duration::from_secs(5))
+        );
         assert_eq!(one("wait-screen GNU GRUB").unwrap(), Step::WaitScreen("GNU GRUB".into(), DEFAULT_WAIT));
-        assert_eq!(one("wait-serial \"a 5\" 0.5").unwrap(), Step::WaitSerial("a 5".into(), Duration::from_millis(500)));
-        assert_eq!(one("wait-serial \"say \\\"hi\\\"\"").unwrap(), Step::WaitSerial("say \"hi\"".into(), DEFAULT_WAIT));
+        assert_eq!(
+            one("wait-serial \"a 5\" 0.5").unwrap(),
+            Step::WaitSerial("a 5".into(), Duration::from_millis(500))
+        );
+        assert_eq!(
+            one("wait-serial \"say \\\"hi\\\"\"").unwrap(),
+            Step::WaitSerial("say \"hi\"".into(), DEFAULT_WAIT)
+        );
         assert_eq!(one("wait-screen 42").unwrap(), Step::WaitScreen("42".into(), DEFAULT_WAIT));
         assert_eq!(one("expect-screen memory 64 M").unwrap(), Step::ExpectScreen("memory 64 M".into()));
         assert_eq!(one("type ls -l\\n").unwrap(), Step::Type("ls -l\n".into()));

@@ -119,9 +119,9 @@ impl OutFile {
 impl OutFileState {
     fn open(&mut self) -> Result<&mut File, String> {
         let path = &self.path;
-        let opened = self
-            .file
-            .get_or_insert_with(|| File::create(path).map_err(|error| format!("{}: {error}", path.display())));
+        let opened = self.file.get_or_insert_with(|| {
+            File::create(path).map_err(|error| format!("{}: {error}", path.display()))
+        });
         opened.as_mut().map_err(|reason| reason.clone())
     }
 }
@@ -141,7 +141,9 @@ impl Terminal {
         let before = if isatty(stdin) && isatty(rustix::stdio::stdout()) { make_raw() } else { None };
         let raw = before.is_some();
         if raw {
-            super::console::tell_plain("vitrine: this terminal is the guest's serial line; Ctrl-A x ends the run\r");
+            super::console::tell_plain(
+                "vitrine: this terminal is the guest's serial line; Ctrl-A x ends the run\r",
+            );
         }
         let wants_end = Arc::new(AtomicBool::new(false));
         let end = wants_end.clone();
@@ -200,8 +202,11 @@ fn chords(input: &[u8], escaped: &mut bool) -> (Vec<u8>, bool) {
     (bytes, false)
 }
 
+/// Takes bytes from the guest.
+pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
+
 /// Where serial bytes go, besides the log and the matcher.
-pub fn sink(serial: &Serial) -> (Option<OutFile>, Box<dyn FnMut(&[u8]) + Send>) {
+pub fn sink(serial: &Serial) -> (Option<OutFile>, Sink) {
     match serial {
         Serial::None => (None, Box::new(|_| {})),
         Serial::Stdio => (

@@ -70,7 +70,9 @@ pub fn check(profile: &Profile) -> Result<(), String> {
     }
     if reasons.is_empty() {
         if let Some(cdrom) = &profile.cdrom {
-            reasons.extend(expect(cdrom, "--cdrom", "a CD image", |kind| matches!(kind, storage::Kind::Iso { .. })));
+            reasons.extend(expect(cdrom, "--cdrom", "a CD image", |kind| {
+                matches!(kind, storage::Kind::Iso { .. })
+            }));
         }
         if let Some(Direct::Kernel { image, .. }) = &profile.direct {
             reasons.extend(expect(image, "--kernel", "a kernel (bzImage, multiboot or ELF)", |kind| {
@@ -128,17 +130,14 @@ fn check_file(path: &Path) -> Result<(), String> {
         }
         Err(error) => Err(format!("{}: {error}", path.display())),
         Ok(data) if data.is_dir() => Err(format!("{}: this is a folder, not a file", path.display())),
-        Ok(data) if data.is_file() && data.len() == 0 => Err(format!("{}: this file is empty", path.display())),
+        Ok(data) if data.is_file() && data.len() == 0 => {
+            Err(format!("{}: this file is empty", path.display()))
+        }
         Ok(_) => std::fs::File::open(path).map(drop).map_err(|error| format!("{}: {error}", path.display())),
     }
 }
 
-fn expect(
-    path: &Path,
-    option: &str,
-    wanted: &str,
-    fits: impl Fn(storage::Kind) -> bool,
-) -> Option<String> {
+fn expect(path: &Path, option: &str, wanted: &str, fits: impl Fn(storage::Kind) -> bool) -> Option<String> {
     match storage::identify(path) {
         Ok(kind) if fits(kind) => None,
         Ok(kind) => Some(format!(

@@ -228,14 +228,18 @@ mod tests {
     #[test]
     fn a_script_is_played_in_order() {
         let (fake, start) = (Fake::new("x"), Instant::now());
-        let lines = script::parse("wait-screen login 5\ntype root\\n\nkey ctrl-c\nwait-serial \"# \"\nmouse 3 4").unwrap();
+        let lines =
+            script::parse("wait-screen login 5\ntype root\\n\nkey ctrl-c\nwait-serial \"# \"\nmouse 3 4")
+                .unwrap();
         let mut watch = Watch { player: Some(Player::new(lines)), ..Watch::default() };
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(watch.poll(&*fake, None, start, at(0)), None);
         assert_eq!(fake.deeds(), []);
         fake.set_screen("login: ");
         assert_eq!(watch.poll(&*fake, None, start, at(10)), None);
-        assert!(matches!(&fake.deeds()[..], [Deed::Type(text), Deed::Key(_, true), Deed::Key(_, true)] if text == "root\n"));
+        assert!(
+            matches!(&fake.deeds()[..], [Deed::Type(text), Deed::Key(_, true), Deed::Key(_, true)] if text == "root\n")
+        );
         assert_eq!(watch.poll(&*fake, None, start, at(100)), None);
         assert!(matches!(&fake.deeds()[3..], [Deed::Key(_, false), Deed::Key(_, false)]));
         watch.serial.push(b"host # ");
@@ -247,7 +251,8 @@ mod tests {
     fn a_script_that_fails_names_its_line() {
         let (fake, start) = (Fake::new("x"), Instant::now());
         let play = |text: &str, ms| {
-            let mut watch = Watch { player: Some(Player::new(script::parse(text).unwrap())), ..Watch::default() };
+            let mut watch =
+                Watch { player: Some(Player::new(script::parse(text).unwrap())), ..Watch::default() };
             watch.poll(&*fake, None, start, start);
             watch.poll(&*fake, None, start, start + Duration::from_millis(ms)).unwrap()
         };

@@ -93,11 +93,15 @@ impl Action {
             Action::Pause(_) => "Stop the machine's time",
             Action::Resume(_) => "Let the machine's time go on",
             Action::Reset(_) => "Press the machine's reset button; unsaved work in the guest is lost",
-            Action::PowerButton(_) => "Press the machine's power button; a system that knows ACPI shuts down by itself",
+            Action::PowerButton(_) => {
+                "Press the machine's power button; a system that knows ACPI shuts down by itself"
+            }
             Action::PowerOff(_) => "Pull the plug; unsaved work in the guest is lost",
             Action::Screenshot(_) => "Keep the screen as a PNG picture",
             Action::Send(_, _) => "Press these keys in the guest",
-            Action::Release => "Give keyboard and mouse back to this computer; right Ctrl alone, or Ctrl+Alt, does the same",
+            Action::Release => {
+                "Give keyboard and mouse back to this computer; right Ctrl alone, or Ctrl+Alt, does the same"
+            }
             Action::Scale(scaling) => scaling.tooltip(),
             Action::ToggleRegisters => "Show all registers while the machine runs",
             Action::Quit => "Switch all machines off and close the window",
@@ -148,7 +152,8 @@ impl Action {
         if let Some(shortcut) = self.shortcut() {
             tooltip = format!("{tooltip} ({})", ui.ctx().format_shortcut(&shortcut));
         }
-        let response = ui.add_enabled(enabled, button).on_hover_text(&tooltip).on_disabled_hover_text(tooltip);
+        let response =
+            ui.add_enabled(enabled, button).on_hover_text(&tooltip).on_disabled_hover_text(tooltip);
         if response.clicked() {
             asked.push(self);
         }

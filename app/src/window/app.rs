@@ -139,9 +139,10 @@ impl App {
     /// The keyboard is the guest's only while its console is shown and it runs.
     fn follow_the_console(&mut self) {
         let is_shown = match self.page {
-            Page::Console(id) => self.machines.get(id).is_some_and(|entry| {
-                matches!(entry.standing(), Standing::Running | Standing::Paused)
-            }),
+            Page::Console(id) => self
+                .machines
+                .get(id)
+                .is_some_and(|entry| matches!(entry.standing(), Standing::Running | Standing::Paused)),
             Page::Library | Page::NewMachine => false,
         };
         let mut capture = self.capture.lock();
@@ -211,7 +212,9 @@ impl App {
                 Ok(path) => self.notices.tell(format!("Screenshot kept: {}", path.display())),
                 Err(reason) => self.notices.warn(reason),
             },
-            Action::Send(id, chord) => machine(id).into_iter().for_each(|machine| send(machine, chord.keys())),
+            Action::Send(id, chord) => {
+                machine(id).into_iter().for_each(|machine| send(machine, chord.keys()))
+            }
             Action::Release => self.capture.lock().release(),
             Action::Scale(scaling) => self.console.scaling = scaling,
             Action::ToggleRegisters => self.console.shows_registers = !self.console.shows_registers,
@@ -294,10 +297,15 @@ impl App {
             }
         }
         if ctx.input(|input| !input.raw.hovered_files.is_empty()) {
-            let painter = ctx.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::new("drop")));
+            let painter =
+                ctx.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::new("drop")));
             let rect = ctx.content_rect();
             painter.rect_filled(rect, 0.0, theme::BACKGROUND.gamma_multiply(0.85));
-            let text = if self.page == Page::NewMachine { "Drop it: this is what the machine boots" } else { "Drop it: it becomes a machine and starts" };
+            let text = if self.page == Page::NewMachine {
+                "Drop it: this is what the machine boots"
+            } else {
+                "Drop it: it becomes a machine and starts"
+            };
             let font = egui::FontId::proportional(26.0);
             painter.text(rect.center(), egui::Align2::CENTER_CENTER, text, font, theme::TEXT);
         }
@@ -354,7 +362,8 @@ fn question(ctx: &egui::Context, title: &str, text: &str, yes: Action, asked: &m
         ui.label(RichText::new(text).color(theme::WEAK));
         ui.add_space(8.0);
         ui.horizontal(|ui| {
-            let button = egui::Button::new(RichText::new(yes.text()).color(egui::Color32::BLACK)).fill(theme::BAD);
+            let button =
+                egui::Button::new(RichText::new(yes.text()).color(egui::Color32::BLACK)).fill(theme::BAD);
             yes.widget(ui, button, true, asked);
             is_answered = ui.button("Cancel").clicked();
         });

@@ -95,7 +95,9 @@ impl Console {
         let machine = match &entry.life {
             Life::On(machine) => machine.clone(),
             Life::Starting(_) => return message(ui, "Starting…", "The machine is being built.", theme::WEAK),
-            Life::Failed(reason) => return message(ui, "This machine could not be started", reason, theme::BAD),
+            Life::Failed(reason) => {
+                return message(ui, "This machine could not be started", reason, theme::BAD);
+            }
             Life::Off => {
                 message(ui, "The machine is off", "Start switches it on.", theme::WEAK);
                 return;
@@ -219,12 +221,15 @@ fn report(ui: &mut Ui, text: &str) {
     Frame::new().inner_margin(theme::GAP).show(ui, |ui| {
         ui.label(RichText::new("The guest crashed").size(20.0).color(theme::BAD).strong());
         ui.label(
-            RichText::new("A fault came up that the guest could not handle, and a real PC would reset itself now.")
-                .color(theme::WEAK),
+            RichText::new(
+                "A fault came up that the guest could not handle, and a real PC would reset itself now.",
+            )
+            .color(theme::WEAK),
         );
         ui.add_space(8.0);
         egui::ScrollArea::both().auto_shrink([false; 2]).show(ui, |ui| {
-            let label = egui::Label::new(RichText::new(text).monospace()).wrap_mode(egui::TextWrapMode::Extend);
+            let label =
+                egui::Label::new(RichText::new(text).monospace()).wrap_mode(egui::TextWrapMode::Extend);
             ui.add(label.selectable(true));
         });
     });

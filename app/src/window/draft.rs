@@ -92,7 +92,9 @@ impl Draft {
             Err(reason) => problems.push((Field::Memory, reason)),
         }
         match self.kind() {
-            None => problems.push((Field::Boot, "choose what the machine boots, or drop a file here".to_owned())),
+            None => {
+                problems.push((Field::Boot, "choose what the machine boots, or drop a file here".to_owned()))
+            }
             Some(Err(reason)) => problems.push((Field::Boot, reason)),
             Some(Ok(kind)) => boot::boot_from(&mut profile, Path::new(self.boot.trim()), kind),
         }
@@ -117,7 +119,13 @@ mod tests {
     use super::*;
 
     fn fields(draft: &mut Draft) -> Vec<Field> {
-        draft.profile(|name| name == "taken").err().unwrap_or_default().into_iter().map(|(field, _)| field).collect()
+        draft
+            .profile(|name| name == "taken")
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect()
     }
 
     #[test]

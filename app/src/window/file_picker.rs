@@ -39,7 +39,9 @@ impl FilePicker {
     pub fn new(near: &Path) -> FilePicker {
         let start = match near.parent() {
             Some(folder) if folder.is_dir() && !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir()).unwrap_or("/".into()),
+            _ => {
+                std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir()).unwrap_or("/".into())
+            }
         };
         FilePicker { items: read(&start), folder: start, chosen: None }
     }
@@ -85,7 +87,8 @@ impl FilePicker {
 
     fn list(&mut self, ui: &mut Ui, choice: &mut Choice) {
         let mut into = None;
-        let area = ScrollArea::vertical().max_height(360.0).min_scrolled_height(360.0).auto_shrink([false; 2]);
+        let area =
+            ScrollArea::vertical().max_height(360.0).min_scrolled_height(360.0).auto_shrink([false; 2]);
         area.show(ui, |ui| match &self.items {
             Err(reason) => {
                 ui.label(RichText::new(reason).color(theme::BAD));

@@ -58,7 +58,8 @@ fn invitation(ui: &mut Ui) {
 fn cards(ui: &mut Ui, machines: &mut Machines, asked: &mut Vec<Action>) {
     let ids: Vec<_> = machines.entries().map(|entry| entry.id).collect();
     ui.spacing_mut().item_spacing = vec2(theme::GAP, theme::GAP);
-    let across = ((ui.available_width() + theme::GAP) / (theme::CARD_WIDTH + 2.0 + theme::GAP)).floor().max(1.0);
+    let across =
+        ((ui.available_width() + theme::GAP) / (theme::CARD_WIDTH + 2.0 + theme::GAP)).floor().max(1.0);
     for row in ids.chunks(across as usize) {
         ui.horizontal_top(|ui| {
             for id in row {
@@ -81,19 +82,23 @@ fn card(ui: &mut Ui, entry: &mut Entry, asked: &mut Vec<Action>) {
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing = vec2(8.0, 5.0);
             screen(ui, entry, asked);
-            Frame::new().inner_margin(egui::Margin { left: 12, right: 12, top: 4, bottom: 12 }).show(ui, |ui| {
-                ui.set_width(theme::CARD_WIDTH - 24.0);
-                words(ui, entry);
-                ui.add_space(4.0);
-                ui.horizontal(|ui| buttons(ui, entry, asked));
-            });
+            Frame::new().inner_margin(egui::Margin { left: 12, right: 12, top: 4, bottom: 12 }).show(
+                ui,
+                |ui| {
+                    ui.set_width(theme::CARD_WIDTH - 24.0);
+                    words(ui, entry);
+                    ui.add_space(4.0);
+                    ui.horizontal(|ui| buttons(ui, entry, asked));
+                },
+            );
         });
     });
 }
 
 /// The picture on top; clicked, it opens or starts the machine.
 fn screen(ui: &mut Ui, entry: &Entry, asked: &mut Vec<Action>) {
-    let (rect, response) = ui.allocate_exact_size(vec2(theme::CARD_WIDTH, theme::CARD_PICTURE), Sense::click());
+    let (rect, response) =
+        ui.allocate_exact_size(vec2(theme::CARD_WIDTH, theme::CARD_PICTURE), Sense::click());
     let corners = egui::CornerRadius { nw: 9, ne: 9, sw: 0, se: 0 };
     ui.painter().rect_filled(rect, corners, Color32::BLACK);
     match entry.picture.size() {

@@ -410,7 +410,9 @@ mod tests {
         let id = machines.entries().next().unwrap().id;
         machines.start(id);
         assert_eq!(wait(&mut machines, id), Standing::Failed);
-        assert!(matches!(&machines.get(id).unwrap().life, Life::Failed(reason) if reason == "no firmware here"));
+        assert!(
+            matches!(&machines.get(id).unwrap().life, Life::Failed(reason) if reason == "no firmware here")
+        );
     }
 
     #[test]

@@ -86,17 +86,18 @@ pub fn close(slot: &WakerSlot) {
 pub fn open(launched: Option<Launched>) -> Result<u8, String> {
     check_display()?;
     let waker = launched.as_ref().map_or_else(WakerSlot::default, |launched| launched.waker.clone());
-    let event_loop = EventLoop::<UserEvent>::with_user_event()
-        .build()
-        .map_err(|error| format!("the display cannot be used: {error}; with --headless no window is needed"))?;
+    let event_loop = EventLoop::<UserEvent>::with_user_event().build().map_err(|error| {
+        format!("the display cannot be used: {error}; with --headless no window is needed")
+    })?;
     let capture = SharedCapture::default();
-    let title = launched.as_ref().map_or("Vitrine".to_owned(), |l| format!("{} – Vitrine", l.machine.profile().name));
+    let title =
+        launched.as_ref().map_or("Vitrine".to_owned(), |l| format!("{} – Vitrine", l.machine.profile().name));
     let options = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default()
             .with_title(title)
             .with_app_id("vitrine")
             .with_inner_size([1180.0, 780.0])
-            .with_min_inner_size([640.0, 420.0]),
+            .with_min_inner_size([940.0, 480.0]),
         ..eframe::NativeOptions::default()
     };
     let (slot, shared) = (waker.clone(), capture.clone());

@@ -1,6 +1,6 @@
 //! A new machine, on one screen.
 
-use egui::{Frame, RichText, TextEdit, Ui};
+use egui::{Frame, RichText, Ui};
 
 use engine::backend::Backend;
 
@@ -36,7 +36,9 @@ pub fn show(ui: &mut Ui, draft: &mut Draft, is_taken: impl Fn(&str) -> bool, ask
 fn form(ui: &mut Ui, draft: &mut Draft, problems: &[(Field, String)], asked: &mut Vec<Action>) {
     boot_field(ui, draft, problems, asked);
     let title = title(ui, "Name");
-    let edit = TextEdit::singleline(&mut draft.name).desired_width(f32::INFINITY).hint_text("taken from the file");
+    let edit = theme::text_field(&mut draft.name)
+        .desired_width(ui.available_width() - 18.0)
+        .hint_text("taken from the file");
     if ui.add(edit).labelled_by(title.id).changed() {
         draft.is_named = !draft.name.is_empty();
     }
@@ -44,6 +46,7 @@ fn form(ui: &mut Ui, draft: &mut Draft, problems: &[(Field, String)], asked: &mu
     memory_field(ui, draft);
     told(ui, problems, Field::Memory, true);
     let title = self::title(ui, "CPUs");
+    ui.spacing_mut().slider_width = 220.0;
     ui.add(egui::Slider::new(&mut draft.cpus, 1..=CPUS)).labelled_by(title.id);
     told(ui, problems, Field::Cpus, true);
     backend_field(ui, draft);
@@ -58,9 +61,9 @@ fn form(ui: &mut Ui, draft: &mut Draft, problems: &[(Field, String)], asked: &mu
 fn boot_field(ui: &mut Ui, draft: &mut Draft, problems: &[(Field, String)], asked: &mut Vec<Action>) {
     let title = title(ui, "What it boots");
     ui.horizontal(|ui| {
-        let width = (ui.available_width() - 110.0).max(100.0);
+        let width = (ui.available_width() - 108.0).max(100.0);
         let hint = "CD, disk or floppy image, kernel, boot sector: path, or drop it here";
-        let edit = TextEdit::singleline(&mut draft.boot).desired_width(width).hint_text(hint);
+        let edit = theme::text_field(&mut draft.boot).desired_width(width).hint_text(hint);
         let response = ui.add(edit).labelled_by(title.id);
         if response.changed() {
             let path = draft.boot.trim().to_owned();
@@ -79,7 +82,7 @@ fn boot_field(ui: &mut Ui, draft: &mut Draft, problems: &[(Field, String)], aske
 fn memory_field(ui: &mut Ui, draft: &mut Draft) {
     let title = title(ui, "Memory");
     ui.horizontal(|ui| {
-        ui.add(TextEdit::singleline(&mut draft.memory).desired_width(90.0)).labelled_by(title.id);
+        ui.add(theme::text_field(&mut draft.memory).desired_width(90.0)).labelled_by(title.id);
         for size in ["16M", "64M", "256M", "512M", "1G", "2G"] {
             if ui.selectable_label(draft.memory == size, size).clicked() {
                 draft.memory = size.to_owned();

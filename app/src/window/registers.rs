@@ -169,7 +169,10 @@ fn mtrrs(registers: &Registers) -> Vec<Row> {
     let fixed = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26A, 0x26B, 0x26C, 0x26D, 0x26E, 0x26F];
     let mut rows = vec![wide("DEF_TYPE", registers.msrs.mtrr_default)];
     rows.extend(
-        fixed.iter().zip(registers.msrs.mtrr_fixed).map(|(number, value)| wide(format!("fixed {number:x}"), value)),
+        fixed
+            .iter()
+            .zip(registers.msrs.mtrr_fixed)
+            .map(|(number, value)| wide(format!("fixed {number:x}"), value)),
     );
     for (pair, values) in registers.msrs.mtrr_variable.chunks(2).enumerate() {
         rows.push(wide(format!("PHYSBASE{pair}"), values[0]));

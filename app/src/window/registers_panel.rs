@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use egui::{CollapsingHeader, Color32, Grid, RichText, Ui};
+use egui::{Align, CollapsingHeader, Color32, Layout, RichText, Ui, vec2};
 
 use super::registers::{Changes, GROUPS, Group, Row, rows};
 use super::theme;
@@ -11,6 +11,9 @@ use crate::running::Running;
 
 /// How often the panel looks at the machine.
 const REFRESH: Duration = Duration::from_millis(50);
+
+/// Width of a character of the panel's font, in points.
+const CHARACTER_WIDTH: f32 = 7.5;
 
 /// What the panel remembers.
 #[derive(Default)]
@@ -32,11 +35,14 @@ impl RegistersPanel {
                 ui.label(RichText::new("CPU 0").strong().size(16.0));
             } else {
                 let before = self.cpu;
-                egui::ComboBox::from_id_salt("cpu").selected_text(format!("CPU {}", self.cpu)).show_ui(ui, |ui| {
-                    for cpu in 0..machine.cpus() {
-                        ui.selectable_value(&mut self.cpu, cpu, format!("CPU {cpu}"));
-                    }
-                });
+                egui::ComboBox::from_id_salt("cpu").selected_text(format!("CPU {}", self.cpu)).show_ui(
+                    ui,
+                    |ui| {
+                        for cpu in 0..machine.cpus() {
+                            ui.selectable_value(&mut self.cpu, cpu, format!("CPU {cpu}"));
+                        }
+                    },
+                );
                 if self.cpu != before {
                     self.changes.clear();
                 }
@@ -65,20 +71,31 @@ impl RegistersPanel {
 
     fn group(&mut self, ui: &mut Ui, group: Group, rows: &[Row], now: f64) {
         let columns = if group == Group::General { 2 } else { 1 };
-        ui.spacing_mut().item_spacing.y = 2.0;
-        Grid::new(group).num_columns(columns * 2).spacing([8.0, 2.0]).min_col_width(0.0).show(ui, |ui| {
-            for line in rows.chunks(columns) {
+        let longest = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+        let name_width = (longest as f32 + 1.2) * CHARACTER_WIDTH;
+        ui.spacing_mut().item_spacing = vec2(0.0, 3.0);
+        ui.spacing_mut().interact_size.y = 0.0;
+        for line in rows.chunks(columns) {
+            ui.horizontal_top(|ui| {
                 for row in line {
                     let mark = self.changes.mark(group, row, now);
                     if mark > 0.0 {
                         ui.ctx().request_repaint_after(REFRESH);
                     }
-                    ui.label(RichText::new(&row.name).monospace().color(theme::WEAK));
+                    let name = RichText::new(&row.name).monospace().color(theme::WEAK);
+                    ui.allocate_ui_with_layout(
+                        vec2(name_width, 15.0),
+                        Layout::left_to_right(Align::Min),
+                        |ui| {
+                            ui.set_min_width(name_width);
+                            ui.label(name);
+                        },
+                    );
                     value(ui, row, mark);
+                    ui.add_space(2.0 * CHARACTER_WIDTH);
                 }
-                ui.end_row();
-            }
-        });
+            });
+        }
     }
 }
 
@@ -92,7 +109,7 @@ fn value(ui: &mut Ui, row: &Row, mark: f32) {
         ui.spacing_mut().item_spacing.y = 0.0;
         ui.add(egui::Label::new(text).wrap_mode(egui::TextWrapMode::Extend));
         if !row.meaning.is_empty() {
-            let meaning = RichText::new(&row.meaning).color(theme::WEAK).size(11.0);
+            let meaning = RichText::new(&row.meaning).color(theme::WEAK).size(11.5);
             ui.add(egui::Label::new(meaning).wrap());
         }
     });
@@ -102,7 +119,7 @@ fn value(ui: &mut Ui, row: &Row, mark: f32) {
 fn flags(ui: &mut Ui, rflags: u64) {
     ui.add_space(2.0);
     ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = egui::vec2(5.0, 3.0);
+        ui.spacing_mut().item_spacing = vec2(5.0, 3.0);
         for (bit, name, meaning) in names::FLAGS {
             let is_set = rflags >> bit & 1 != 0;
             let colour = if is_set { Color32::WHITE } else { theme::WEAK.gamma_multiply(0.55) };

@@ -337,9 +337,13 @@ fn a_screenshot_is_kept_and_its_place_told() {
     window.try_it();
     window.click("Screenshot");
     assert!(window.shows_part("Screenshot kept"));
-    let kept: Vec<_> = std::fs::read_dir(window.folder.path().join("screenshots")).unwrap().flatten().collect();
+    let kept: Vec<_> =
+        std::fs::read_dir(window.folder.path().join("screenshots")).unwrap().flatten().collect();
     let picture = image::open(kept[0].path()).unwrap().to_rgb8();
-    assert_eq!((kept.len(), picture.dimensions(), picture.get_pixel(7, 7).0), (1, (320, 200), [0x20, 0x60, 0xA0]));
+    assert_eq!(
+        (kept.len(), picture.dimensions(), picture.get_pixel(7, 7).0),
+        (1, (320, 200), [0x20, 0x60, 0xA0])
+    );
 }
 
 #[test]

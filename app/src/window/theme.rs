@@ -49,6 +49,7 @@ pub fn apply(ctx: &Context) {
         style.spacing.item_spacing = vec2(8.0, 7.0);
         style.spacing.button_padding = vec2(10.0, 5.0);
         style.spacing.menu_margin = Margin::same(8);
+        style.spacing.window_margin = Margin::same(16);
         style.spacing.interact_size.y = 28.0;
         let visuals = &mut style.visuals;
         visuals.override_text_color = None;
@@ -80,7 +81,12 @@ pub fn apply(ctx: &Context) {
             state.expansion = 0.0;
         }
         widgets.noninteractive.bg_stroke = Stroke::new(1.0, LINE);
-        widgets.inactive.bg_stroke = Stroke::NONE;
+        widgets.inactive.bg_stroke = Stroke::new(1.0, LINE);
         widgets.hovered.bg_stroke = Stroke::new(1.0, ACCENT);
     });
+}
+
+/// A field for one line of text.
+pub fn text_field(text: &mut String) -> egui::TextEdit<'_> {
+    egui::TextEdit::singleline(text).margin(Margin::symmetric(9, 6))
 }
