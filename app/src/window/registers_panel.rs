@@ -92,7 +92,9 @@ impl RegistersPanel {
                         },
                     );
                     value(ui, row, mark);
-                    ui.add_space(2.0 * CHARACTER_WIDTH);
+                    if columns > 1 {
+                        ui.add_space(2.0 * CHARACTER_WIDTH);
+                    }
                 }
             });
         }

@@ -32,7 +32,7 @@ pub const CARD_PICTURE: f32 = 170.0;
 /// Space between cards.
 pub const GAP: f32 = 16.0;
 /// Width of the register panel.
-pub const REGISTERS_WIDTH: f32 = 372.0;
+pub const REGISTERS_WIDTH: f32 = 388.0;
 
 /// Puts the theme on; dark, because guests are.
 pub fn apply(ctx: &Context) {
