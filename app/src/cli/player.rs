@@ -44,6 +44,17 @@ impl Player {
         self.lines.get(self.next).map(|line| line.number)
     }
 
+    /// Whether a line still to come asks something of the guest that a guest that is off cannot give.
+    pub fn expects_more(&self) -> bool {
+        let expects = |line: &Line| match line.step {
+            Step::WaitScreen(..) | Step::WaitSerial(..) | Step::ExpectScreen(_) | Step::Screenshot(_) => true,
+            Step::Type(_) | Step::Key(_) | Step::Serial(_) | Step::Sleep(_) | Step::Mouse(..) | Step::Click(_) => {
+                false
+            }
+        };
+        self.lines[self.next..].iter().any(expects)
+    }
+
     /// Does as much as can be done at `now`.
     pub fn poll(&mut self, machine: &dyn Running, serial: &SerialLog, now: Instant) -> Progress {
         while let Some(line) = self.lines.get(self.next).cloned() {

@@ -37,7 +37,6 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
     watch.interrupted.extend(terminal.iter().map(|terminal| terminal.wants_end.clone()));
     let verdict = if arguments.headless {
         watch.interrupted.push(interrupt_flag());
-        console::tell(&machine.backend_note());
         watch.run(&*machine)
     } else {
         in_window(watch, &machine, &waker, arguments.machine.debug_exit)?

@@ -146,7 +146,9 @@ impl Watch {
     fn ended(&self, ending: Ending) -> Verdict {
         match ending {
             // A run that waited for something and did not get it must not pass for a success.
-            Ending::PoweredOff if self.awaits_text() || self.player.is_some() => {
+            Ending::PoweredOff
+                if self.awaits_text() || self.player.as_ref().is_some_and(Player::expects_more) =>
+            {
                 Verdict::Failed(format!("the guest powered off{}", self.waiting()))
             }
             Ending::PoweredOff => Verdict::PoweredOff,
@@ -245,6 +247,18 @@ mod tests {
         watch.serial.push(b"host # ");
         assert_eq!(watch.poll(&*fake, None, start, at(110)), Some(Verdict::Played));
         assert_eq!(fake.deeds().last(), Some(&Deed::Mouse(3, 4, 0, 0)));
+    }
+
+    #[test]
+    fn a_guest_may_power_off_by_the_scripts_last_key_but_not_before_a_wait() {
+        let (fake, start) = (Fake::new("x"), Instant::now());
+        let end = |text: &str| {
+            let mut watch = Watch { player: Some(Player::new(script::parse(text).unwrap())), ..Watch::default() };
+            watch.poll(&*fake, None, start, start);
+            watch.poll(&*fake, Some(Ending::PoweredOff), start, start).unwrap().status()
+        };
+        assert_eq!(end("key f4\nsleep 1000"), 0);
+        assert_eq!(end("key f4\nwait-screen more"), 1);
     }
 
     #[test]
