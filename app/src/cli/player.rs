@@ -48,9 +48,12 @@ impl Player {
     pub fn expects_more(&self) -> bool {
         let expects = |line: &Line| match line.step {
             Step::WaitScreen(..) | Step::WaitSerial(..) | Step::ExpectScreen(_) | Step::Screenshot(_) => true,
-            Step::Type(_) | Step::Key(_) | Step::Serial(_) | Step::Sleep(_) | Step::Mouse(..) | Step::Click(_) => {
-                false
-            }
+            Step::Type(_)
+            | Step::Key(_)
+            | Step::Serial(_)
+            | Step::Sleep(_)
+            | Step::Mouse(..)
+            | Step::Click(_) => false,
         };
         self.lines[self.next..].iter().any(expects)
     }

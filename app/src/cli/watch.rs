@@ -253,7 +253,8 @@ mod tests {
     fn a_guest_may_power_off_by_the_scripts_last_key_but_not_before_a_wait() {
         let (fake, start) = (Fake::new("x"), Instant::now());
         let end = |text: &str| {
-            let mut watch = Watch { player: Some(Player::new(script::parse(text).unwrap())), ..Watch::default() };
+            let mut watch =
+                Watch { player: Some(Player::new(script::parse(text).unwrap())), ..Watch::default() };
             watch.poll(&*fake, None, start, start);
             watch.poll(&*fake, Some(Ending::PoweredOff), start, start).unwrap().status()
         };

@@ -15,7 +15,7 @@ use super::draft::Draft;
 use super::file_picker::{Choice, FilePicker};
 use super::machines::{Entry, Id, Machines, Standing};
 use super::notices::Notices;
-use super::{library_page, new_machine_page, theme};
+use super::{WakerSlot, library_page, new_machine_page, theme};
 use crate::running::{Running, Starter};
 
 /// How often the library is read again while it is shown.
@@ -51,17 +51,15 @@ pub struct App {
     /// What the host's pointer was last told: hidden and held, or free.
     held_pointer: bool,
     refreshed: f64,
+    slot: WakerSlot,
 }
 
 impl App {
     /// On the library page.
-    pub fn new(
-        library: Library,
-        starter: Starter,
-        waker: Arc<dyn Fn() + Send + Sync>,
-        capture: SharedCapture,
-    ) -> App {
+    pub fn new(library: Library, starter: Starter, slot: WakerSlot, capture: SharedCapture) -> App {
+        let waker = super::waker(&slot);
         App {
+            slot,
             page: Page::Library,
             machines: Machines::new(library, starter, waker),
             console: Console::default(),
@@ -106,6 +104,9 @@ impl App {
         }
         self.grab_when_started(before);
         self.follow_the_console();
+        if let Some(shown) = self.slot.get() {
+            shown.set_hurried(self.page != Page::Library);
+        }
         let mut asked = Vec::new();
         self.shortcuts(&ctx, &mut asked);
         match self.page {
@@ -145,9 +146,8 @@ impl App {
                 .is_some_and(|entry| matches!(entry.standing(), Standing::Running | Standing::Paused)),
             Page::Library | Page::NewMachine => false,
         };
-        let mut capture = self.capture.lock();
-        if !is_shown && capture.has_keyboard() {
-            capture.release();
+        if !is_shown {
+            self.capture.lock().release();
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Heard {
     Wheel(f64),
     /// The window lost the focus.
     FocusLost,
+    /// The window has the focus again.
+    FocusGained,
 }
 
 /// The capture, shared between the event loop and the pages.
@@ -44,6 +46,8 @@ impl SharedCapture {
 #[derive(Default)]
 pub struct Capture {
     guest: Option<Arc<dyn Running>>,
+    /// The guest that had the keyboard when the window lost the focus: it gets it back with the focus.
+    interrupted: Option<Arc<dyn Running>>,
     mouse: bool,
     held: Vec<Key>,
     buttons: u8,
@@ -98,12 +102,19 @@ impl Capture {
 
     /// Takes what was heard to the guest. False when it is the host's.
     pub fn hear(&mut self, heard: Heard) -> bool {
+        if heard == Heard::FocusGained
+            && let Some(guest) = self.interrupted.take()
+        {
+            self.grab(&guest, false);
+        }
         let Some(guest) = self.guest.clone() else { return false };
         match heard {
             Heard::FocusLost => {
                 self.release();
+                self.interrupted = Some(guest);
                 false
             }
+            Heard::FocusGained => false,
             Heard::Key { code, pressed } => {
                 self.key(&*guest, code, pressed);
                 true
@@ -265,11 +276,19 @@ mod tests {
     }
 
     #[test]
-    fn losing_the_focus_gives_everything_back() {
+    fn losing_the_focus_gives_everything_back_and_the_keyboard_returns_with_it() {
         let (fake, mut capture) = captured();
         key(&mut capture, KeyCode::ShiftLeft, true);
         capture.hear(Heard::FocusLost);
         assert!(!capture.has_keyboard());
         assert!(matches!(fake.deeds()[..], [Deed::Key(_, true), Deed::Key(_, false)]));
+        capture.hear(Heard::FocusGained);
+        assert!(
+            capture.has_keyboard() && !capture.has_mouse(),
+            "the keyboard comes back, the mouse by a click"
+        );
+        capture.release();
+        capture.hear(Heard::FocusGained);
+        assert!(!capture.has_keyboard(), "what was released stays released");
     }
 }

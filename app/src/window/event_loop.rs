@@ -34,8 +34,8 @@ impl Ear<'_> {
         let taken = capture.hear(heard);
         let changed = before != (capture.has_keyboard(), capture.has_mouse());
         drop(capture);
-        if changed && let Some(ctx) = self.waker.get() {
-            ctx.request_repaint();
+        if changed && let Some(shown) = self.waker.get() {
+            shown.ctx.request_repaint();
         }
         taken
     }
@@ -65,6 +65,11 @@ impl Ear<'_> {
                 MouseScrollDelta::PixelDelta(pixels) => -pixels.y / POINTS_PER_NOTCH,
             })),
             WindowEvent::CursorMoved { .. } => self.capture.lock().has_mouse(),
+            WindowEvent::Focused(true) => {
+                // eframe hears of it too, so this is not the guest's alone.
+                self.hear(Heard::FocusGained);
+                false
+            }
             WindowEvent::Focused(false) => self.hear(Heard::FocusLost),
             _ => false,
         }

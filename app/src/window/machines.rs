@@ -283,7 +283,10 @@ impl Machines {
             }
             if let Life::On(machine) = &entry.life {
                 for event in machine.events() {
-                    if let Event::Note(note) = event {
+                    // Which backend runs it stands in the status line already.
+                    if let Event::Note(note) = event
+                        && note != machine.backend_note()
+                    {
                         notices.push(format!("{}: {note}", entry.name));
                     }
                 }

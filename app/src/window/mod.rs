@@ -21,6 +21,7 @@ mod theme;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,11 +34,31 @@ use app::App;
 use capture::SharedCapture;
 use event_loop::Ear;
 
-/// A repaint for the guest's sake comes at most this often.
-const FRAME_TIME: Duration = Duration::from_millis(16);
+/// The window, once there is one: any thread may ask it to draw.
+pub struct Shown {
+    ctx: egui::Context,
+    /// Repaints for a console's sake come at most this often.
+    frame_time: Duration,
+    hurried: AtomicBool,
+}
 
-/// The window's context, once there is a window.
-pub type WakerSlot = Arc<OnceLock<egui::Context>>;
+/// Repaints for the cards of the library come at most this often.
+const CARD_TIME: Duration = Duration::from_millis(120);
+
+impl Shown {
+    /// Whether a console is in view, which wants every frame; the library's cards do not.
+    fn set_hurried(&self, hurried: bool) {
+        self.hurried.store(hurried, Ordering::Relaxed);
+    }
+
+    fn wake(&self) {
+        let hurried = self.hurried.load(Ordering::Relaxed);
+        self.ctx.request_repaint_after(if hurried { self.frame_time } else { CARD_TIME });
+    }
+}
+
+/// Where the window is found once there is one.
+pub type WakerSlot = Arc<OnceLock<Shown>>;
 
 /// A machine that was started on the command line and is to be shown.
 pub struct Launched {
@@ -63,8 +84,8 @@ const NO_DISPLAY: &str = "there is no display to open a window on (neither DISPL
 pub fn waker(slot: &WakerSlot) -> Arc<dyn Fn() + Send + Sync> {
     let slot = slot.clone();
     Arc::new(move || {
-        if let Some(ctx) = slot.get() {
-            ctx.request_repaint_after(FRAME_TIME);
+        if let Some(shown) = slot.get() {
+            shown.wake();
         }
     })
 }
@@ -73,9 +94,9 @@ pub fn waker(slot: &WakerSlot) -> Arc<dyn Fn() + Send + Sync> {
 pub fn close(slot: &WakerSlot) {
     // The run may be over before its window is there.
     for _ in 0..500 {
-        if let Some(ctx) = slot.get() {
-            ctx.send_viewport_cmd(egui::ViewportCommand::Close);
-            ctx.request_repaint();
+        if let Some(shown) = slot.get() {
+            shown.ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+            shown.ctx.request_repaint();
             return;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -102,9 +123,14 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
     };
     let (slot, shared) = (waker.clone(), capture.clone());
     let make: eframe::AppCreator<'_> = Box::new(move |creation| {
-        let _ = slot.set(creation.egui_ctx.clone());
+        let shown = Shown {
+            ctx: creation.egui_ctx.clone(),
+            frame_time: frame_time(creation),
+            hurried: AtomicBool::new(true),
+        };
+        let _ = slot.set(shown);
         theme::apply(&creation.egui_ctx);
-        let mut app = App::new(Library::of_user(), engine_starter(), self::waker(&slot), shared);
+        let mut app = App::new(Library::of_user(), engine_starter(), slot, shared);
         if let Some(launched) = launched {
             app.give(launched.machine);
         }
@@ -114,4 +140,10 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
     let mut ear = Ear { eframe, capture, waker };
     event_loop.run_app(&mut ear).map_err(|error| format!("the window could not be shown: {error}"))?;
     Ok(0)
+}
+
+/// 60 pictures a second; where the host's CPU draws them, half as many leave more of it to the guests.
+fn frame_time(creation: &eframe::CreationContext<'_>) -> Duration {
+    let device = creation.wgpu_render_state.as_ref().map(|state| state.adapter.get_info().device_type);
+    Duration::from_millis(if device == Some(eframe::wgpu::DeviceType::Cpu) { 33 } else { 16 })
 }

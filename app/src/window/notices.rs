@@ -60,7 +60,7 @@ impl Notices {
                 Frame::window(ui.style()).stroke(Stroke::new(1.0, colour)).inner_margin(10).show(ui, |ui| {
                     ui.set_max_width(460.0);
                     ui.horizontal_top(|ui| {
-                        if ui.small_button("✕").on_hover_text("Dismiss").clicked() {
+                        if ui.small_button("×").on_hover_text("Dismiss").clicked() {
                             dismissed = Some(index);
                         }
                         ui.add(egui::Label::new(RichText::new(&notice.text)).wrap());

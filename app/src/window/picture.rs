@@ -56,6 +56,10 @@ pub fn place(scaling: Scaling, size: Vec2, area: Rect, pixels_per_point: f32) ->
     Rect::from_min_size(Pos2::ZERO + at / pixels_per_point, shown / pixels_per_point)
 }
 
+/// Pixels stay sharp when they are made larger; on cards, where they are made smaller, they blend.
+const SHARP: TextureOptions =
+    TextureOptions { minification: egui::TextureFilter::Linear, ..TextureOptions::NEAREST };
+
 /// A frame as a texture.
 #[derive(Default)]
 pub struct Picture {
@@ -93,8 +97,8 @@ impl Picture {
         pixels.resize(size[0] * size[1], Color32::BLACK);
         let image = ColorImage::new(size, pixels);
         match &mut self.texture {
-            Some(texture) => texture.set(image, TextureOptions::NEAREST),
-            None => self.texture = Some(ctx.load_texture(name, image, TextureOptions::NEAREST)),
+            Some(texture) => texture.set(image, SHARP),
+            None => self.texture = Some(ctx.load_texture(name, image, SHARP)),
         }
         self.serial = Some(frame.serial);
         self.size = size;

@@ -46,7 +46,7 @@ impl<'a> Window<'a> {
         let builder = Harness::builder().with_size(egui::vec2(1180.0, 780.0));
         let harness = builder.build_eframe(move |creation| {
             super::theme::apply(&creation.egui_ctx);
-            App::new(library, starter, Arc::new(|| {}), shared)
+            App::new(library, starter, super::WakerSlot::default(), shared)
         });
         let mut window = Window { harness, capture, fake, folder };
         window.harness.run_steps(2);

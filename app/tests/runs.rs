@@ -1,0 +1,155 @@
+//! Real runs from the command line, on the software CPU, with programs of a few bytes and the built-in
+//! guest: what comes out where, and with which exit status.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn program(&self, bytes: &[u8]) -> &'static str {
+        fs::write(self.path("program.bin"), bytes).unwrap();
+        "program.bin"
+    }
+
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vitrine"))
+            .arg("run")
+            .args(arguments)
+            .args(["--headless", "--backend", "soft", "--memory", "16M"])
+            .current_dir(self.0.path())
+            .env("VITRINE_HOME", self.0.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.as_mut().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    #[track_caller]
+    fn expect(&self, status: i32, arguments: &[&str]) -> (String, String) {
+        let output = self.run(arguments, b"");
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}\nstdout: {out}\nstderr: {err}");
+        (out, err)
+    }
+}
+
+/// mov dx, 0xF4; mov al, 0x10; out dx, al; hlt; jmp hlt
+const DEBUG_EXIT: [u8; 9] = [0xBA, 0xF4, 0x00, 0xB0, 0x10, 0xEE, 0xF4, 0xEB, 0xFD];
+/// mov dx, 0x3F8; 'O' and 'K' to it; 'D' to port 0xE9; hlt; jmp hlt
+const SAY_OK: [u8; 16] =
+    [0xBA, 0xF8, 0x03, 0xB0, b'O', 0xEE, 0xB0, b'K', 0xEE, 0xB0, b'D', 0xE6, 0xE9, 0xF4, 0xEB, 0xFD];
+/// Sends back what comes: mov dx, 0x3FD; in al, dx; test al, 1; jz; mov dx, 0x3F8; in; out; jmp
+const ECHO: [u8; 15] =
+    [0xBA, 0xFD, 0x03, 0xEC, 0xA8, 0x01, 0x74, 0xFB, 0xBA, 0xF8, 0x03, 0xEC, 0xEE, 0xEB, 0xF1];
+/// An interrupt table of no length, then an interrupt: lidt cs:[0x7C0A]; int3
+const TRIPLE_FAULT: [u8; 16] =
+    [0x2E, 0x0F, 0x01, 0x1E, 0x0A, 0x7C, 0xCC, 0xF4, 0xEB, 0xFD, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn the_debug_exit_port_gives_the_status_and_only_when_asked_for() {
+    let folder = Folder::new();
+    let program = folder.program(&DEBUG_EXIT);
+    folder.expect(0x21, &[program, "--debug-exit", "--timeout", "60"]);
+    folder.expect(3, &[program, "--timeout", "0.5"]);
+}
+
+#[test]
+fn serial_goes_to_a_file_the_terminal_or_nowhere() {
+    let folder = Folder::new();
+    let program = folder.program(&SAY_OK);
+    let await_ok = [program, "--until-serial", "OK", "--timeout", "60"];
+    let (out, _) = folder.expect(0, &await_ok);
+    assert_eq!(out, "");
+    let (out, _) = folder.expect(0, &[&await_ok[..], &["--serial", "stdio"]].concat());
+    assert_eq!(out, "OK");
+    folder.expect(0, &[&await_ok[..], &["--serial", "file:serial.txt"]].concat());
+    assert_eq!(fs::read(folder.path("serial.txt")).unwrap(), b"OK");
+    folder.expect(3, &[program, "--debugcon", "debug.txt", "--timeout", "0.5"]);
+    assert_eq!(fs::read(folder.path("debug.txt")).unwrap(), b"D");
+}
+
+#[test]
+fn what_is_typed_reaches_the_serial_port() {
+    let folder = Folder::new();
+    let program = folder.program(&ECHO);
+    let output =
+        folder.run(&[program, "--serial", "stdio", "--until-serial", "ping", "--timeout", "60"], b"ping");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"ping");
+    fs::write(folder.path("script"), "serial hello\\r\nwait-serial hello 30\n").unwrap();
+    folder.expect(0, &[program, "--script", "script", "--timeout", "60"]);
+}
+
+#[test]
+fn a_triple_fault_is_status_4_with_a_report() {
+    let folder = Folder::new();
+    let program = folder.program(&TRIPLE_FAULT);
+    let (_, err) = folder.expect(4, &[program, "--timeout", "60"]);
+    for part in ["triple fault on CPU 0", "#DF double fault", "RAX", "CR0", "bytes at RIP: cc", "int3"] {
+        assert!(err.contains(part), "{part} is missing in\n{err}");
+    }
+}
+
+#[test]
+fn time_over_shows_the_last_screen() {
+    let folder = Folder::new();
+    let (_, err) = folder.expect(3, &["vitrine", "--until-screen", "no such text", "--timeout", "3"]);
+    assert!(err.contains("'no such text' on the screen") && err.contains("F4 switch the machine off"), "{err}");
+}
+
+#[test]
+fn the_built_in_guest_hears_a_script_and_powers_off() {
+    let folder = Folder::new();
+    let lines = "# type, look, switch off\nwait-screen \"Typed\" 30\ntype Hello, PC\n\
+                 wait-screen \"Hello, PC\" 30\nscreenshot typed.png\nexpect-screen Clock\nkey f4\nsleep 60000\n";
+    fs::write(folder.path("script"), lines).unwrap();
+    let outputs = ["--stats", "stats.json", "--screenshot", "end.png", "--timeout", "90"];
+    folder.expect(0, &[&["vitrine", "--script", "script"], &outputs[..]].concat());
+    let picture = image::open(folder.path("typed.png")).unwrap().to_rgb8();
+    assert_eq!(picture.dimensions(), (720, 400));
+    assert!(picture.pixels().any(|pixel| pixel.0 == [0, 0, 0xAA]), "the bar on top is blue");
+    assert!(image::open(folder.path("end.png")).is_ok());
+    let stats: serde_json::Value = serde_json::from_slice(&fs::read(folder.path("stats.json")).unwrap()).unwrap();
+    assert!(stats["wall_seconds"].as_f64().unwrap() > 0.0, "{stats}");
+    assert!(stats["instructions"].as_u64().unwrap() > 10_000, "{stats}");
+    assert!(stats["exits"]["port"].as_u64().unwrap() > 100, "{stats}");
+    let leftovers: Vec<_> = fs::read_dir(folder.0.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(leftovers.len(), 4, "{leftovers:?}");
+}
+
+#[test]
+fn a_saved_machine_runs_by_its_name() {
+    let folder = Folder::new();
+    let program = folder.program(&DEBUG_EXIT);
+    let create = Command::new(env!("CARGO_BIN_EXE_vitrine"))
+        .args(["create", "mine", program, "--debug-exit", "--memory", "8M"])
+        .current_dir(folder.0.path())
+        .env("VITRINE_HOME", folder.0.path())
+        .output()
+        .unwrap();
+    assert!(create.status.success(), "{create:?}");
+    folder.expect(0x21, &["mine", "--timeout", "60"]);
+}
+
+#[test]
+fn an_awaited_text_that_the_guest_never_says_is_no_success() {
+    let folder = Folder::new();
+    fs::write(folder.path("script"), "wait-screen Typed 30\nkey f4\nwait-screen never 30\n").unwrap();
+    let (_, err) = folder.expect(1, &["vitrine", "--script", "script", "--timeout", "90"]);
+    assert!(err.contains("powered off") && err.contains("script line"), "{err}");
+}
