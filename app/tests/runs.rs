@@ -2,9 +2,9 @@
 //! guest: what comes out where, and with which exit status.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 struct Folder(tempfile::TempDir);
 
@@ -22,8 +22,8 @@ impl Folder {
         "program.bin"
     }
 
-    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vitrine"))
+    fn start(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_vitrine"))
             .arg("run")
             .args(arguments)
             .args(["--headless", "--backend", "soft", "--memory", "16M"])
@@ -33,14 +33,12 @@ impl Folder {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        child.stdin.as_mut().unwrap().write_all(input).unwrap();
-        child.wait_with_output().unwrap()
+            .unwrap()
     }
 
     #[track_caller]
     fn expect(&self, status: i32, arguments: &[&str]) -> (String, String) {
-        let output = self.run(arguments, b"");
+        let output = self.start(arguments).wait_with_output().unwrap();
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(status), "{arguments:?}\nstdout: {out}\nstderr: {err}");
@@ -50,15 +48,23 @@ impl Folder {
 
 /// mov dx, 0xF4; mov al, 0x10; out dx, al; hlt; jmp hlt
 const DEBUG_EXIT: [u8; 9] = [0xBA, 0xF4, 0x00, 0xB0, 0x10, 0xEE, 0xF4, 0xEB, 0xFD];
-/// mov dx, 0x3F8; 'O' and 'K' to it; 'D' to port 0xE9; hlt; jmp hlt
-const SAY_OK: [u8; 16] =
-    [0xBA, 0xF8, 0x03, 0xB0, b'O', 0xEE, 0xB0, b'K', 0xEE, 0xB0, b'D', 0xE6, 0xE9, 0xF4, 0xEB, 0xFD];
+/// The divisor latch to 1 and 8 data bits, as firmware would leave the port usable:
+/// each group is mov dx, port; mov al, value; out dx, al
+const INIT: [u8; 24] = [
+    0xBA, 0xFB, 0x03, 0xB0, 0x83, 0xEE, 0xBA, 0xF8, 0x03, 0xB0, 0x01, 0xEE, //
+    0xBA, 0xF9, 0x03, 0xB0, 0x00, 0xEE, 0xBA, 0xFB, 0x03, 0xB0, 0x03, 0xEE,
+];
+/// mov dx, 0x3FD; wait: in al, dx; test al, 0x20; jz wait; mov dx, 0x3F8; mov al, character; out dx, al
+const fn send(character: u8) -> [u8; 14] {
+    [0xBA, 0xFD, 0x03, 0xEC, 0xA8, 0x20, 0x74, 0xFB, 0xBA, 0xF8, 0x03, 0xB0, character, 0xEE]
+}
+/// mov al, 'D'; out 0xE9, al; hlt; jmp hlt
+const DEBUG_D: [u8; 7] = [0xB0, b'D', 0xE6, 0xE9, 0xF4, 0xEB, 0xFD];
 /// Sends back what comes: mov dx, 0x3FD; in al, dx; test al, 1; jz; mov dx, 0x3F8; in; out; jmp
 const ECHO: [u8; 15] =
     [0xBA, 0xFD, 0x03, 0xEC, 0xA8, 0x01, 0x74, 0xFB, 0xBA, 0xF8, 0x03, 0xEC, 0xEE, 0xEB, 0xF1];
 /// An interrupt table of no length, then an interrupt: lidt cs:[0x7C0A]; int3
-const TRIPLE_FAULT: [u8; 16] =
-    [0x2E, 0x0F, 0x01, 0x1E, 0x0A, 0x7C, 0xCC, 0xF4, 0xEB, 0xFD, 0, 0, 0, 0, 0, 0];
+const TRIPLE_FAULT: [u8; 16] = [0x2E, 0x0F, 0x01, 0x1E, 0x0A, 0x7C, 0xCC, 0xF4, 0xEB, 0xFD, 0, 0, 0, 0, 0, 0];
 
 #[test]
 fn the_debug_exit_port_gives_the_status_and_only_when_asked_for() {
@@ -71,7 +77,7 @@ fn the_debug_exit_port_gives_the_status_and_only_when_asked_for() {
 #[test]
 fn serial_goes_to_a_file_the_terminal_or_nowhere() {
     let folder = Folder::new();
-    let program = folder.program(&SAY_OK);
+    let program = folder.program(&[&INIT[..], &send(b'O'), &send(b'K'), &DEBUG_D].concat());
     let await_ok = [program, "--until-serial", "OK", "--timeout", "60"];
     let (out, _) = folder.expect(0, &await_ok);
     assert_eq!(out, "");
@@ -86,12 +92,16 @@ fn serial_goes_to_a_file_the_terminal_or_nowhere() {
 #[test]
 fn what_is_typed_reaches_the_serial_port() {
     let folder = Folder::new();
-    let program = folder.program(&ECHO);
-    let output =
-        folder.run(&[program, "--serial", "stdio", "--until-serial", "ping", "--timeout", "60"], b"ping");
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(output.stdout, b"ping");
-    fs::write(folder.path("script"), "serial hello\\r\nwait-serial hello 30\n").unwrap();
+    // 'R' says that the port is set up: what came earlier would be read with 5 bits a character.
+    let program = folder.program(&[&INIT[..], &send(b'R'), &ECHO].concat());
+    let mut child =
+        folder.start(&[program, "--serial", "stdio", "--until-serial", "ping", "--timeout", "60"]);
+    let mut ready = [0];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"ping").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), ready, output.stdout), (Some(0), [b'R'], b"ping".to_vec()));
+    fs::write(folder.path("script"), "wait-serial R\nserial hello\\r\nwait-serial hello 30\n").unwrap();
     folder.expect(0, &[program, "--script", "script", "--timeout", "60"]);
 }
 
@@ -109,14 +119,17 @@ fn a_triple_fault_is_status_4_with_a_report() {
 fn time_over_shows_the_last_screen() {
     let folder = Folder::new();
     let (_, err) = folder.expect(3, &["vitrine", "--until-screen", "no such text", "--timeout", "3"]);
-    assert!(err.contains("'no such text' on the screen") && err.contains("F4 switch the machine off"), "{err}");
+    assert!(
+        err.contains("'no such text' on the screen") && err.contains("F4 switch the machine off"),
+        "{err}"
+    );
 }
 
 #[test]
 fn the_built_in_guest_hears_a_script_and_powers_off() {
     let folder = Folder::new();
-    let lines = "# type, look, switch off\nwait-screen \"Typed\" 30\ntype Hello, PC\n\
-                 wait-screen \"Hello, PC\" 30\nscreenshot typed.png\nexpect-screen Clock\nkey f4\nsleep 60000\n";
+    let lines = "# type, look, switch off\nwait-screen \"Typed\" 30\ntype hello, pc\n\
+                 wait-screen \"hello, pc\" 30\nscreenshot typed.png\nexpect-screen Clock\nkey f4\nsleep 60000\n";
     fs::write(folder.path("script"), lines).unwrap();
     let outputs = ["--stats", "stats.json", "--screenshot", "end.png", "--timeout", "90"];
     folder.expect(0, &[&["vitrine", "--script", "script"], &outputs[..]].concat());
@@ -124,11 +137,13 @@ fn the_built_in_guest_hears_a_script_and_powers_off() {
     assert_eq!(picture.dimensions(), (720, 400));
     assert!(picture.pixels().any(|pixel| pixel.0 == [0, 0, 0xAA]), "the bar on top is blue");
     assert!(image::open(folder.path("end.png")).is_ok());
-    let stats: serde_json::Value = serde_json::from_slice(&fs::read(folder.path("stats.json")).unwrap()).unwrap();
+    let stats: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path("stats.json")).unwrap()).unwrap();
     assert!(stats["wall_seconds"].as_f64().unwrap() > 0.0, "{stats}");
     assert!(stats["instructions"].as_u64().unwrap() > 10_000, "{stats}");
     assert!(stats["exits"]["port"].as_u64().unwrap() > 100, "{stats}");
-    let leftovers: Vec<_> = fs::read_dir(folder.0.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    let leftovers: Vec<_> =
+        fs::read_dir(folder.0.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(leftovers.len(), 4, "{leftovers:?}");
 }
 

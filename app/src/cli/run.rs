@@ -18,6 +18,8 @@ use crate::{outputs, report};
 
 /// How long a machine may take to switch off at the end.
 const SWITCH_OFF: Duration = Duration::from_secs(3);
+/// How often a window that shows a machine's end looks for an interrupt.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Runs a machine; the exit status, or what kept it from starting.
 pub fn run(arguments: &RunArguments) -> Result<u8, String> {
@@ -35,8 +37,9 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
     }
     let terminal = (arguments.serial == Serial::Stdio).then(|| Terminal::attach(machine.clone()));
     watch.interrupted.extend(terminal.iter().map(|terminal| terminal.wants_end.clone()));
+    watch.interrupted.push(interrupt_flag());
+    watch.tells_notes = arguments.headless;
     let verdict = if arguments.headless {
-        watch.interrupted.push(interrupt_flag());
         watch.run(&*machine)
     } else {
         in_window(watch, &machine, &waker, arguments.machine.debug_exit)?
@@ -113,18 +116,20 @@ fn in_window(
     debug_exit: bool,
 ) -> Result<Verdict, String> {
     let verdict: Arc<Mutex<Option<Verdict>>> = Arc::default();
-    if watch.has_conditions() || debug_exit || !watch.interrupted.is_empty() {
-        let (machine, waker, slot) = (machine.clone(), waker.clone(), verdict.clone());
+    let (watched, slot, reached) = (machine.clone(), waker.clone(), verdict.clone());
+    let closes_at_end = watch.has_conditions() || debug_exit;
+    std::thread::spawn(move || {
+        let mut end = watch.run(&*watched);
         // Without conditions, a machine that ends by itself stays in view until the user has seen it.
-        let closes_at_end = watch.has_conditions();
-        std::thread::spawn(move || {
-            let reached = watch.run(&*machine);
-            if closes_at_end || matches!(reached, Verdict::DebugExit(_) | Verdict::Interrupted) {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(reached);
-                window::close(&waker);
+        if !closes_at_end && end != Verdict::Interrupted {
+            while !watch.is_interrupted() {
+                std::thread::sleep(LINGER);
             }
-        });
-    }
+            end = Verdict::Interrupted;
+        }
+        *reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        window::close(&slot);
+    });
     let opened = window::open(Some(window::Launched { machine: machine.clone(), waker: waker.clone() }));
     opened.inspect_err(|_| machine.power_off())?;
     let reached = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -66,6 +66,8 @@ pub struct Watch {
     pub serial: Arc<SerialLog>,
     /// Flags by which the user ends the run.
     pub interrupted: Vec<Arc<AtomicBool>>,
+    /// Whether the machine's notes go to the terminal; else they are the window's.
+    pub tells_notes: bool,
     /// When the screen was last read.
     pub screen_read: Option<Instant>,
 }
@@ -80,11 +82,8 @@ impl Watch {
     pub fn run(&mut self, machine: &dyn Running) -> Verdict {
         let start = Instant::now();
         loop {
-            for event in machine.events() {
-                match event {
-                    Event::Note(note) => console::tell(&note),
-                    Event::Reset | Event::State(_) => {}
-                }
+            if self.tells_notes {
+                tell_notes(machine);
             }
             let ending = machine.wait(TICK);
             if let Some(verdict) = self.poll(machine, ending, start, Instant::now()) {
@@ -121,7 +120,7 @@ impl Watch {
         if let Some(ending) = ending {
             return Some(self.ended(ending));
         }
-        if self.interrupted.iter().any(|flag| flag.load(Ordering::Acquire)) {
+        if self.is_interrupted() {
             return Some(Verdict::Interrupted);
         }
         let timeout = self.timeout?;
@@ -158,6 +157,11 @@ impl Watch {
         }
     }
 
+    /// Whether the user wants the run to end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.iter().any(|flag| flag.load(Ordering::Acquire))
+    }
+
     fn awaits_text(&self) -> bool {
         self.until_serial.is_some() || self.until_screen.is_some()
     }
@@ -171,6 +175,15 @@ impl Watch {
         match things.is_empty() {
             true => String::new(),
             false => format!(", still waiting for {}", things.join(" or ")),
+        }
+    }
+}
+
+fn tell_notes(machine: &dyn Running) {
+    for event in machine.events() {
+        match event {
+            Event::Note(note) => console::tell(&note),
+            Event::Reset | Event::State(_) => {}
         }
     }
 }
