@@ -485,7 +485,7 @@ impl Cpu {
                 set.code[index] = CodeEntry { tag: page, host: host.read, offset: host.offset }
             }
         }
-        set.used = true;
+        set.note_fill(index);
     }
 
     /// Translates both parts of an access that may cross into the next page.

@@ -4,6 +4,9 @@
 /// Entries in each table.
 pub const ENTRIES: usize = 1024;
 
+/// Slots remembered one by one, so that a flush soon after another costs little.
+const FEW: usize = 96;
+
 /// A tag that no access matches.
 pub const EMPTY: u64 = 1;
 
@@ -45,8 +48,10 @@ pub struct TlbSet {
     pub code: [CodeEntry; ENTRIES],
     /// Memory offset of the page behind `write` entries of the same index.
     pub write_offset: [u64; ENTRIES],
-    /// Whether anything was filled in since the last clear.
-    pub used: bool,
+    /// The slots filled since the last clear, if they are few.
+    filled: [u16; FEW],
+    /// How many there were; above [`FEW`] anything may be filled.
+    fills: u32,
 }
 
 /// The slot of a linear address; folds high page-number bits in, so that large strides do not collide.
@@ -77,28 +82,43 @@ impl TlbSet {
         }
         // SAFETY: `used` is inside the allocation, and with it every field is initialised.
         unsafe {
-            (&raw mut (*at).used).write(false);
+            (&raw mut (*at).filled).write([0; FEW]);
+            (&raw mut (*at).fills).write(0);
             set.assume_init()
         }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        if std::mem::take(&mut self.used) {
+        let fills = std::mem::take(&mut self.fills) as usize;
+        if fills <= FEW {
+            for index in 0..fills {
+                self.clear_slot(usize::from(self.filled[index]));
+            }
+        } else {
             for index in 0..ENTRIES {
-                self.read[index].tag = EMPTY;
-                self.write[index].tag = EMPTY;
-                self.code[index].tag = EMPTY;
+                self.clear_slot(index);
             }
         }
     }
 
-    /// Forgets one linear page.
-    pub fn clear_page(&mut self, linear: u64) {
-        let index = slot(linear);
+    fn clear_slot(&mut self, index: usize) {
         self.read[index].tag = EMPTY;
         self.write[index].tag = EMPTY;
         self.code[index].tag = EMPTY;
+    }
+
+    /// Must be called for every slot something is filled into.
+    pub fn note_fill(&mut self, index: usize) {
+        if let Some(place) = self.filled.get_mut(self.fills as usize) {
+            *place = index as u16;
+        }
+        self.fills = self.fills.saturating_add(1);
+    }
+
+    /// Forgets one linear page.
+    pub fn clear_page(&mut self, linear: u64) {
+        self.clear_slot(slot(linear));
     }
 
     /// Host address for a read that hits and stays inside its page.
