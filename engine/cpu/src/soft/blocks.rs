@@ -12,7 +12,7 @@ use super::fault::{ColdHandler, Fallible, Fault};
 use super::op::Op;
 use super::select::{Draft, IS_COLD};
 use super::state::{Cpu, mode};
-use super::tlb::{EMPTY, ENTRIES, slot};
+use super::tlb::{EMPTY, ENTRIES, WATCHED, slot};
 use crate::registers::segment;
 
 /// Entries of the jump cache.
@@ -254,6 +254,32 @@ impl Cpu {
         self.watch.code_granules(offset) != 0
     }
 
+    /// Host address of a value in a page with cached code, if that is known without a walk. The store through it
+    /// must be followed by [`Self::watched_written`].
+    #[inline]
+    pub(super) fn watched_hit<T>(&mut self, linear: u64) -> Option<*mut T> {
+        // SAFETY: `tlb` points into `tlbs`.
+        let set = unsafe { &mut *self.tlb };
+        let index = slot(linear);
+        let entry = &mut set.write[index];
+        let page = linear.wrapping_add(size_of::<T>() as u64 - 1) & !0xFFF;
+        if entry.tag != page | WATCHED {
+            return None;
+        }
+        if self.watch.code_granules(set.write_offset[index]) == 0 {
+            entry.tag = page; // no code there any more
+        }
+        Some(linear.wrapping_add(entry.addend) as *mut T)
+    }
+
+    /// After a store at [`Self::watched_hit`].
+    #[inline]
+    pub(super) fn watched_written<T>(&mut self, linear: u64) {
+        // SAFETY: `tlb` points into `tlbs`.
+        let offset = unsafe { (&(*self.tlb).write_offset)[slot(linear)] };
+        self.code_written(offset | linear & 0xFFF, size_of::<T>() as u64);
+    }
+
     /// Hears what others did to code (Signal::CodeChanged). Between blocks only.
     pub(super) fn hear_of_code(&mut self) {
         let Notices { written, guarded, everything } = self.watch.notices();
@@ -278,8 +304,9 @@ impl Cpu {
         let mut any = false;
         for set in &mut self.tlbs {
             for index in 0..ENTRIES {
-                if set.write_offset[index] == page && set.write[index].tag != EMPTY {
-                    set.write[index].tag = EMPTY;
+                let tag = set.write[index].tag;
+                if set.write_offset[index] == page && tag & 0xFFF == 0 {
+                    set.write[index].tag = tag | WATCHED;
                     any = true;
                 }
             }
@@ -432,7 +459,7 @@ impl Cpu {
     }
 
     fn place_block(&mut self, key: Key, collected: Collected, single: bool) -> Block {
-        let mut draft = Draft::new(key.mode);
+        let mut draft = Draft::new(key.mode, self.model.features());
         draft.add(&collected.instructions, single);
         let colds = draft.colds.into_boxed_slice();
         let mut ops = draft.ops.into_boxed_slice();

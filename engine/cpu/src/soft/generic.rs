@@ -1,15 +1,16 @@
-//! The rest of the integer instructions, straight from the decoded form: multiplication and division, bits,
-//! exchanges, locked operations, decimal adjustment, frames, port I/O, BMI.
+//! The rest of the integer instructions, straight from the decoded form: who executes what, and of it
+//! multiplication and division, exchanges, locked operations, port I/O.
 
-use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::arithmetic::*;
+use super::bits;
 use super::decimal;
 use super::fault::{ColdHandler, Fallible, Fault, Flow};
-use super::operand::{address_bytes, truncate};
-use super::state::{Cpu, flag, mode};
+use super::frames;
+use super::operand::truncate;
+use super::state::{Cpu, flag};
 use super::word::Word;
-use crate::registers::segment;
 
 macro_rules! sized {
     ($bytes:expr, $word:ident => $handler:expr) => {
@@ -80,10 +81,10 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         M::Cmpxchg => sized!(bytes, T => cmpxchg::<T>),
         M::Cmpxchg8b => cmpxchg8b,
         M::Cmpxchg16b => cmpxchg16b,
-        M::Bt | M::Bts | M::Btr | M::Btc => sized!(bytes, T => bit_test::<T>),
-        M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt | M::Popcnt => sized!(bytes, T => count::<T>),
-        M::Bswap => bswap,
-        M::Movbe => movbe,
+        M::Bt | M::Bts | M::Btr | M::Btc => sized!(bytes, T => bits::bit_test::<T>),
+        M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt | M::Popcnt => sized!(bytes, T => bits::count::<T>),
+        M::Bswap => bits::bswap,
+        M::Movbe => bits::movbe,
         M::Andn
         | M::Bextr
         | M::Blsi
@@ -96,9 +97,9 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         | M::Rorx
         | M::Sarx
         | M::Shlx
-        | M::Shrx => sized!(bytes, T => bmi::<T>),
-        M::Adcx | M::Adox => sized!(bytes, T => add_carry::<T>),
-        M::Crc32 => crc32,
+        | M::Shrx => sized!(bytes, T => bits::bmi::<T>),
+        M::Adcx | M::Adox => sized!(bytes, T => bits::add_carry::<T>),
+        M::Crc32 => bits::crc32,
         M::Movnti => |cpu, i| {
             let bytes = width(i, 0);
             let value = cpu.operand(i, 1, bytes)?;
@@ -107,13 +108,13 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         },
         M::Daa | M::Das | M::Aaa | M::Aas | M::Aam | M::Aad => decimal::adjust,
         M::Xlatb => xlat,
-        M::Enter => enter,
-        M::Leave => leave,
-        M::Pusha | M::Pushad => pusha,
-        M::Popa | M::Popad => popa,
-        M::Bound => bound,
-        M::Push if instruction.op0_kind() == OpKind::Memory => push_memory,
-        M::Pop if instruction.op0_kind() == OpKind::Memory => pop_memory,
+        M::Enter => frames::enter,
+        M::Leave => frames::leave,
+        M::Pusha | M::Pushad => frames::pusha,
+        M::Popa | M::Popad => frames::popa,
+        M::Bound => frames::bound,
+        M::Push if instruction.op0_kind() == OpKind::Memory => frames::push_memory,
+        M::Pop if instruction.op0_kind() == OpKind::Memory => frames::pop_memory,
         M::Lahf => |cpu, _| {
             let low = cpu.flags() as u8;
             cpu.set_register(Register::AH, u64::from(low));
@@ -237,7 +238,7 @@ pub fn is_cmov(mnemonic: Mnemonic) -> bool {
 }
 
 /// Bytes of an operand.
-fn width(instruction: &Instruction, operand: u32) -> usize {
+pub fn width(instruction: &Instruction, operand: u32) -> usize {
     match instruction.op_kind(operand) {
         OpKind::Register => instruction.op_register(operand).size(),
         OpKind::Memory => instruction.memory_size().size(),
@@ -278,7 +279,8 @@ fn modify<T: Word>(
     modify_memory(cpu, instruction, segment, offset, change)
 }
 
-fn modify_memory<T: Word>(
+/// The same of memory at this place.
+pub fn modify_memory<T: Word>(
     cpu: &mut Cpu,
     instruction: &Instruction,
     segment: usize,
@@ -536,199 +538,6 @@ fn cmpxchg16b(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     Ok(Flow::Next)
 }
 
-fn bit_test<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let mnemonic = i.mnemonic();
-    let index = cpu.operand(i, 1, T::BYTES as usize)?;
-    let bit = index & (u64::from(T::BITS) - 1);
-    let change = |old: T| match mnemonic {
-        Mnemonic::Bts => T::of(old.wide() | 1 << bit),
-        Mnemonic::Btr => T::of(old.wide() & !(1 << bit)),
-        Mnemonic::Btc => T::of(old.wide() ^ 1 << bit),
-        _ => old,
-    };
-    let old = if i.op0_kind() == OpKind::Register {
-        let old = T::of(cpu.register(i.op0_register()));
-        if mnemonic != Mnemonic::Bt {
-            cpu.set_register(i.op0_register(), change(old).wide());
-        }
-        old
-    } else {
-        let (segment, mut offset) = cpu.effective_address(i);
-        if i.op1_kind() == OpKind::Register {
-            // a signed bit offset reaches beyond the operand
-            let words = (T::of(index).signed() as i64) >> T::BITS.trailing_zeros();
-            let moved = offset.wrapping_add((words as u64).wrapping_mul(T::BYTES));
-            offset = truncate(moved, address_bytes(i));
-        }
-        if mnemonic == Mnemonic::Bt {
-            cpu.read::<T>(segment, offset)?
-        } else {
-            modify_memory::<T>(cpu, i, segment, offset, |_, old| change(old))?
-        }
-    };
-    cpu.set_carry(old.wide() >> bit & 1 != 0);
-    Ok(Flow::Next)
-}
-
-fn count<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let value = cpu.operand(i, 1, T::BYTES as usize)?;
-    let bits = u64::from(T::BITS);
-    let leading = u64::from(value.leading_zeros()) - (64 - bits);
-    let trailing = u64::from(value.trailing_zeros()).min(bits);
-    let result = match i.mnemonic() {
-        Mnemonic::Bsf | Mnemonic::Bsr => {
-            // zero leaves the destination alone; Intel leaves CF, OF, SF, AF clear, and PF as of the source
-            if value != 0 {
-                let result = if i.mnemonic() == Mnemonic::Bsf { trailing } else { bits - 1 - leading };
-                cpu.set_register(i.op0_register(), result);
-            }
-            cpu.set_logic(T::of(value));
-            return Ok(Flow::Next);
-        }
-        Mnemonic::Tzcnt => trailing,
-        Mnemonic::Lzcnt => leading,
-        _ => u64::from(value.count_ones()),
-    };
-    let carry = i.mnemonic() != Mnemonic::Popcnt && value == 0;
-    cpu.set_arithmetic(u64::from(result == 0) << 6 | u64::from(carry));
-    cpu.set_register(i.op0_register(), result);
-    Ok(Flow::Next)
-}
-
-fn swapped(value: u64, bytes: usize) -> u64 {
-    value.swap_bytes() >> (64 - 8 * bytes)
-}
-
-fn bswap(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let register = i.op0_register();
-    let value = match register.size() {
-        2 => 0, // undefined; what processors do
-        bytes => swapped(cpu.register(register), bytes),
-    };
-    cpu.set_register(register, value);
-    Ok(Flow::Next)
-}
-
-fn movbe(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let bytes = width(i, 0);
-    let value = swapped(cpu.operand(i, 1, bytes)?, bytes);
-    cpu.set_operand(i, 0, bytes, value)?;
-    Ok(Flow::Next)
-}
-
-fn deposit(value: u64, mut mask: u64) -> u64 {
-    let (mut result, mut bit) = (0, 0);
-    while mask != 0 {
-        if value >> bit & 1 != 0 {
-            result |= mask & mask.wrapping_neg();
-        }
-        mask &= mask - 1;
-        bit += 1;
-    }
-    result
-}
-
-fn extract(value: u64, mut mask: u64) -> u64 {
-    let (mut result, mut bit) = (0, 0);
-    while mask != 0 {
-        if value & mask & mask.wrapping_neg() != 0 {
-            result |= 1 << bit;
-        }
-        mask &= mask - 1;
-        bit += 1;
-    }
-    result
-}
-
-fn bmi<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    use Mnemonic as M;
-    if cpu.mode & (mode::REAL | mode::VIRTUAL_8086) != 0 {
-        return Err(Fault::invalid_opcode()); // VEX
-    }
-    let bytes = T::BYTES as usize;
-    let bits = u64::from(T::BITS);
-    let second = cpu.operand(i, 1, bytes)?;
-    let third = if i.op_count() > 2 { cpu.operand(i, 2, bytes)? } else { 0 };
-    let turn = third & (bits - 1);
-    let result = match i.mnemonic() {
-        M::Andn => {
-            let result = T::of(!second & third);
-            cpu.set_logic(result);
-            result
-        }
-        M::Bextr => {
-            let (start, length) = (third & 0xFF, third >> 8 & 0xFF);
-            let shifted = second.checked_shr(start as u32).unwrap_or(0);
-            let result = T::of(if length >= 64 { shifted } else { shifted & ((1 << length) - 1) });
-            cpu.set_arithmetic(u64::from(result.wide() == 0) << 6);
-            result
-        }
-        M::Blsi | M::Blsmsk | M::Blsr => {
-            let (result, carry) = match i.mnemonic() {
-                M::Blsi => (second & second.wrapping_neg(), second != 0),
-                M::Blsmsk => (second ^ second.wrapping_sub(1), second == 0),
-                _ => (second & second.wrapping_sub(1), second == 0),
-            };
-            cpu.set_logic(T::of(result));
-            cpu.set_carry(carry);
-            if carry {
-                cpu.carries = 3 << 62; // CF without OF
-            }
-            T::of(result)
-        }
-        M::Bzhi => {
-            let index = third & 0xFF;
-            let result = T::of(if index >= bits { second } else { second & ((1 << index) - 1) });
-            cpu.set_logic(result);
-            if index >= bits {
-                cpu.carries = 3 << 62;
-            }
-            result
-        }
-        M::Mulx => {
-            let product = u128::from(T::of(cpu.general[2]).wide()) * u128::from(third);
-            cpu.set_register(i.op1_register(), T::of(product as u64).wide());
-            T::of((product >> bits) as u64)
-        }
-        M::Pdep => T::of(deposit(second, third)),
-        M::Pext => T::of(extract(second, third)),
-        M::Rorx => T::of(second >> turn | second.checked_shl((bits - turn) as u32).unwrap_or(0)),
-        M::Sarx => T::of((T::of(second).signed() as i64 >> turn) as u64),
-        M::Shlx => T::of(second << turn),
-        _ => T::of(second >> turn),
-    };
-    cpu.set_register(i.op0_register(), result.wide());
-    Ok(Flow::Next)
-}
-
-fn add_carry<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let bytes = T::BYTES as usize;
-    let (a, b) = (cpu.operand(i, 0, bytes)?, cpu.operand(i, 1, bytes)?);
-    let with_carry = i.mnemonic() == Mnemonic::Adcx;
-    let carry = if with_carry { cpu.carry() } else { cpu.overflow() };
-    let sum = u128::from(a) + u128::from(b) + u128::from(carry);
-    cpu.set_register(i.op0_register(), T::of(sum as u64).wide());
-    let out = u64::from(sum >> T::BITS != 0);
-    let bit = if with_carry { flag::CF } else { flag::OF };
-    let others = cpu.flags() & !bit;
-    cpu.set_arithmetic(others | (out * bit));
-    Ok(Flow::Next)
-}
-
-fn crc32(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let bytes = width(i, 1);
-    let data = cpu.operand(i, 1, bytes)?;
-    let mut crc = cpu.register(i.op0_register().full_register32()) as u32;
-    for byte in &data.to_le_bytes()[..bytes] {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = crc >> 1 ^ if crc & 1 != 0 { 0x82F6_3B78 } else { 0 }; // Castagnoli, reflected
-        }
-    }
-    cpu.set_register(i.op0_register(), u64::from(crc));
-    Ok(Flow::Next)
-}
-
 fn xlat(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     let bytes = match i.memory_base() {
         Register::BX => 2,
@@ -740,122 +549,6 @@ fn xlat(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     let value = cpu.read::<u8>(segment, offset)?;
     cpu.set_register(Register::AL, u64::from(value));
     Ok(Flow::Next)
-}
-
-/// Runs `action`; RSP is as before if it faults.
-fn with_stack(cpu: &mut Cpu, action: impl FnOnce(&mut Cpu) -> Fallible<()>) -> Fallible<Flow> {
-    let stack = cpu.general[4];
-    action(cpu).inspect_err(|_| cpu.general[4] = stack)?;
-    Ok(Flow::Next)
-}
-
-fn stack_bytes(cpu: &Cpu) -> usize {
-    match cpu.mode & (mode::LONG | mode::STACK_32) {
-        0 => 2,
-        mode::STACK_32 => 4,
-        _ => 8,
-    }
-}
-
-fn set_stack(cpu: &mut Cpu, value: u64) {
-    cpu.general[4] = match stack_bytes(cpu) {
-        2 => cpu.general[4] & !0xFFFF | value & 0xFFFF,
-        bytes => truncate(value, bytes),
-    };
-}
-
-fn push_memory(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let bytes = i.memory_size().size();
-    let value = cpu.operand(i, 0, bytes)?; // the address with RSP as it was
-    with_stack(cpu, |cpu| cpu.push(value, bytes))
-}
-
-fn pop_memory(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let bytes = i.memory_size().size();
-    with_stack(cpu, |cpu| {
-        let value = cpu.pop(bytes)?;
-        cpu.set_operand(i, 0, bytes, value) // the address with RSP after the pop
-    })
-}
-
-fn enter(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let (room, level) = (i.immediate(0) & 0xFFFF, i.immediate(1) & 31);
-    let bytes = match i.code() {
-        Code::Enterw_imm16_imm8 => 2,
-        Code::Enterd_imm16_imm8 => 4,
-        _ => 8,
-    };
-    with_stack(cpu, |cpu| {
-        let base = cpu.general[5];
-        cpu.push(truncate(base, bytes), bytes)?;
-        let frame = cpu.general[4];
-        if level > 0 {
-            for above in 1..level {
-                let at = truncate(base.wrapping_sub(above * bytes as u64), stack_bytes(cpu));
-                let value = cpu.read_bytes(segment::SS, at, bytes)?;
-                cpu.push(value, bytes)?;
-            }
-            cpu.push(truncate(frame, bytes), bytes)?;
-        }
-        let top = cpu.general[4].wrapping_sub(room);
-        set_stack(cpu, top);
-        // the new top must be writable
-        let top = truncate(cpu.general[4], stack_bytes(cpu));
-        cpu.prepare_write(segment::SS, top, bytes as u64)?;
-        cpu.general[5] = match bytes {
-            2 => base & !0xFFFF | frame & 0xFFFF,
-            _ => truncate(frame, stack_bytes(cpu).max(bytes)),
-        };
-        Ok(())
-    })
-}
-
-/// LEAVE in any mode.
-pub fn leave(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let bytes = match i.code() {
-        Code::Leavew => 2,
-        Code::Leaved => 4,
-        _ => 8,
-    };
-    with_stack(cpu, |cpu| {
-        let base = cpu.general[5];
-        set_stack(cpu, base);
-        let value = cpu.pop(bytes)?;
-        cpu.general[5] = if bytes == 2 { base & !0xFFFF | value } else { value };
-        Ok(())
-    })
-}
-
-fn pusha(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let bytes = if i.mnemonic() == Mnemonic::Pusha { 2 } else { 4 };
-    let saved = cpu.general;
-    with_stack(cpu, |cpu| saved[..8].iter().try_for_each(|&value| cpu.push(truncate(value, bytes), bytes)))
-}
-
-fn popa(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let bytes = if i.mnemonic() == Mnemonic::Popa { 2 } else { 4 };
-    let mut values = [0; 8];
-    with_stack(cpu, |cpu| {
-        for value in values.iter_mut().rev() {
-            *value = cpu.pop(bytes)?;
-        }
-        for (number, &value) in values.iter().enumerate().filter(|&(number, _)| number != 4) {
-            let old = cpu.general[number];
-            cpu.general[number] = if bytes == 2 { old & !0xFFFF | value } else { value };
-        }
-        Ok(())
-    })
-}
-
-fn bound(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
-    let bytes = i.op0_register().size();
-    let (segment, offset) = cpu.effective_address(i);
-    let signed = |value: u64| if bytes == 2 { value as i16 as i64 } else { value as i32 as i64 };
-    let index = signed(cpu.register(i.op0_register()));
-    let low = signed(cpu.read_bytes(segment, offset, bytes)?);
-    let second = truncate(offset.wrapping_add(bytes as u64), address_bytes(i));
-    let high = signed(cpu.read_bytes(segment, second, bytes)?);
-    if index < low || index > high { Err(Fault::bound_range()) } else { Ok(Flow::Next) }
 }
 
 fn port(cpu: &Cpu, i: &Instruction, operand: u32) -> u16 {

@@ -337,6 +337,15 @@ unsafe fn modify<T: Word, O: Alu>(cpu: &mut Cpu, op: *const Op, b: T) -> super::
                 return Ok(());
             }
         }
+        if let Some(host) = cpu.watched_hit::<T>(linear) {
+            // SAFETY: as above.
+            unsafe {
+                let result = O::run::<T, true>(cpu, host.read_unaligned(), b);
+                host.write_unaligned(result);
+            }
+            cpu.watched_written::<T>(linear);
+            return Ok(());
+        }
         cpu.prepare_write(segment, offset, T::BYTES)?;
         let a = cpu.read::<T>(segment, offset)?;
         let flags = (cpu.result, cpu.carries);

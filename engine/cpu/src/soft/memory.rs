@@ -18,7 +18,7 @@ use crate::soft::fault::{Fallible, Fault};
 use crate::soft::segmentation::is_canonical;
 use crate::soft::stack::within_limit;
 use crate::soft::state::{Cpu, flag, mode};
-use crate::soft::tlb::{CodeEntry, DataEntry, slot};
+use crate::soft::tlb::{CodeEntry, DataEntry, WATCHED, slot};
 use crate::soft::walk::{Access, BusMemory, Paging, Physical, Privilege, bits};
 
 const PAGE: u64 = 0x1000;
@@ -248,6 +248,12 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn write_miss<T: Plain>(&mut self, segment: usize, linear: u64, value: T) -> Fallible<()> {
+        if let Some(host) = self.watched_hit::<T>(linear) {
+            // SAFETY: as in `write`: the page is one that is writable but for the code in it.
+            unsafe { host.write_unaligned(value) };
+            self.watched_written::<T>(linear);
+            return Ok(());
+        }
         self.check_explicit(segment, linear, size_of::<T>() as u64)?;
         self.write_slow(linear, self.privilege(), value)?;
         self.watch_access(linear, size_of::<T>() as u64, true);
@@ -476,8 +482,11 @@ impl Cpu {
         let index = slot(page);
         match access {
             Access::Read => set.read[index] = entry(host.read),
-            Access::Write if ptr::eq(host.read, host.write) && !is_guarded => {
+            Access::Write if ptr::eq(host.read, host.write) => {
                 set.write[index] = entry(host.write);
+                if is_guarded {
+                    set.write[index].tag |= WATCHED;
+                }
                 set.write_offset[index] = host.offset;
             }
             Access::Write => return,

@@ -27,12 +27,14 @@ pub mod translations;
 pub mod walk;
 
 mod arithmetic;
+mod bits;
 mod blocks;
 mod branch;
 mod convert;
 mod decimal;
 mod dispatch;
 mod flags;
+mod frames;
 mod generic;
 mod integer;
 mod op;

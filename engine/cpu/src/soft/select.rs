@@ -6,6 +6,7 @@ use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register, RflagsBits}
 use super::arithmetic::*;
 use super::blocks::Cold;
 use super::fault::{ColdHandler, Fallible, Fault, Flow};
+use super::model::{Feature, Features};
 use super::op::{Base, Flat32, Full, Op, Run, ZERO};
 use super::operand::{address_bytes, segment_index};
 use super::state::{Cpu, mode};
@@ -30,6 +31,7 @@ pub struct Draft {
     /// What cold ops point to (through `extra`, by index, until the block is placed).
     pub colds: Vec<Cold>,
     mode: u32,
+    features: Features,
 }
 
 macro_rules! sized {
@@ -191,6 +193,24 @@ fn flags_are_dead(block: &[Instruction], at: usize) -> bool {
     false
 }
 
+/// The feature an integer instruction came with (TZCNT and LZCNT are BSF and BSR without it).
+fn needed(mnemonic: Mnemonic) -> Option<Feature> {
+    use Mnemonic::*;
+    Some(match mnemonic {
+        Cmpxchg8b => Feature::Cx8,
+        Cmpxchg16b => Feature::Cx16,
+        Movbe => Feature::Movbe,
+        Popcnt => Feature::Popcnt,
+        Crc32 => Feature::Sse42,
+        Adcx | Adox => Feature::Adx,
+        Andn | Bextr | Blsi | Blsmsk | Blsr => Feature::Bmi1,
+        Bzhi | Mulx | Pdep | Pext | Rorx | Sarx | Shlx | Shrx => Feature::Bmi2,
+        Movnti => Feature::Sse2,
+        mnemonic if generic::is_cmov(mnemonic) => Feature::Cmov,
+        _ => return None,
+    })
+}
+
 fn undefined(_: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
     Err(Fault::invalid_opcode())
 }
@@ -207,9 +227,14 @@ fn cold_handler(instruction: &Instruction) -> ColdHandler {
 }
 
 impl Draft {
-    /// Nothing yet, for this mode.
-    pub fn new(mode: u32) -> Draft {
-        Draft { ops: Vec::with_capacity(36), colds: Vec::new(), mode }
+    /// Nothing yet, for this mode, on a processor that offers these features.
+    pub fn new(mode: u32, features: Features) -> Draft {
+        Draft { ops: Vec::with_capacity(36), colds: Vec::new(), mode, features }
+    }
+
+    /// Whether the processor has it.
+    fn offers(&self, instruction: &Instruction) -> bool {
+        needed(instruction.mnemonic()).is_none_or(|feature| self.features.has(feature))
     }
 
     fn form(&self, instruction: &Instruction) -> Form {
@@ -339,7 +364,8 @@ impl Draft {
         }
         op.bytes = IS_COLD;
         op.extra = self.colds.len() as *const ();
-        self.colds.push(Cold { instruction: *instruction, handler: cold_handler(instruction) });
+        let handler = if self.offers(instruction) { cold_handler(instruction) } else { undefined };
+        self.colds.push(Cold { instruction: *instruction, handler });
         op
     }
 
@@ -446,7 +472,7 @@ impl Draft {
 
     /// A hot instruction that is no branch.
     fn plain(&self, instruction: &Instruction, number: usize, dead: bool) -> Option<Op> {
-        if instruction.is_invalid() || instruction.has_lock_prefix() {
+        if instruction.is_invalid() || instruction.has_lock_prefix() || !self.offers(instruction) {
             return None;
         }
         let run = self.plain_handler(instruction, dead)?;

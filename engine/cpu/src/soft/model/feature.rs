@@ -209,6 +209,10 @@ pub const IMPLEMENTED: &[Feature] = {
         Rdseed,
         Popcnt,
         Movbe,
+        Lzcnt,
+        Bmi1,
+        Bmi2,
+        Adx,
     ]
 };
 
@@ -219,10 +223,7 @@ pub const THROUGH_HOST: &[Feature] = &[];
 /// All of [`THROUGH_HOST`] that can ever be there, for [`super::CpuModel`] masks and tests.
 pub const VECTOR: &[Feature] = {
     use Feature::*;
-    &[
-        Fpu, Mmx, Fxsr, Sse, Sse2, Sse3, Pclmul, Ssse3, Fma, Sse41, Sse42, Aes, Xsave, Avx, F16c, Bmi1, Avx2,
-        Bmi2, Adx, Sha, Lzcnt,
-    ]
+    &[Fpu, Mmx, Fxsr, Sse, Sse2, Sse3, Pclmul, Ssse3, Fma, Sse41, Sse42, Aes, Xsave, Avx, F16c, Avx2, Sha]
 };
 
 impl Features {
