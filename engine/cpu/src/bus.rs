@@ -62,6 +62,12 @@ pub trait GuestBus {
     /// The task priority as CR8 shows it (TPR bits 7 to 4).
     fn task_priority(&self) -> u8;
 
+    /// FERR#: an unmasked x87 exception is pending and CR0.NE is clear. Whoever has wired it raises IRQ 13 and
+    /// says so; otherwise the exception is delivered as #MF all the same.
+    fn floating_point_error(&self) -> bool {
+        false
+    }
+
     /// Sets the task priority through CR8.
     fn set_task_priority(&self, priority: u8);
 }

@@ -81,7 +81,7 @@ impl Cpu {
             efer: self.efer,
             xcr0: self.xcr0,
             msrs: self.msrs,
-            fpu: Box::new(self.fpu.to_fpu()),
+            fpu: Box::new(self.fpu_area().to_fpu()),
             interrupt_shadow: self.interrupt_shadow,
             nmi_blocked: self.nmi_blocked,
             halted: self.halted,
@@ -108,6 +108,7 @@ impl Cpu {
         self.efer = registers.efer;
         self.xcr0 = registers.xcr0;
         self.msrs = registers.msrs;
+        self.take_x87();
         *self.fpu = FpuArea::from_fpu(&registers.fpu);
         self.interrupt_shadow = registers.interrupt_shadow;
         self.nmi_blocked = registers.nmi_blocked;

@@ -24,6 +24,7 @@ pub mod testing;
 pub mod tlb;
 pub mod transfer;
 pub mod translations;
+pub mod vector;
 pub mod walk;
 
 mod arithmetic;
@@ -115,5 +116,5 @@ impl SoftCpu {
 
 /// Handlers of the other halves.
 fn system_handler(instruction: &iced_x86::Instruction) -> Option<fault::ColdHandler> {
-    system::handler(instruction)
+    system::handler(instruction).or_else(|| vector::handler(instruction))
 }

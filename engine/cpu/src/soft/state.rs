@@ -16,6 +16,7 @@ use super::memory::PageCache;
 use super::model::{CpuModel, Model};
 use super::tlb::TlbSet;
 use super::translations::Translations;
+use super::vector::Vector;
 
 /// The bits of [`Cpu::mode`]: all that a decoded block depends on besides its bytes and address.
 pub mod mode {
@@ -187,6 +188,8 @@ pub struct Cpu {
     pub(super) watch: Member,
     /// What the last chain of blocks ended with.
     pub(super) outcome: Outcome,
+    /// Host-instruction stubs.
+    pub(super) vector: Vector,
     bus: Option<NonNull<dyn GuestBus>>,
 }
 
@@ -242,6 +245,7 @@ impl Cpu {
             blocks: Blocks::new(),
             watch,
             outcome: Outcome::NOTHING,
+            vector: Vector::new(),
             bus: None,
         });
         cpu.set_registers(&crate::registers::Registers::reset());
@@ -264,6 +268,7 @@ impl Cpu {
         struct Reset<'a>(&'a mut Cpu);
         impl Drop for Reset<'_> {
             fn drop(&mut self) {
+                self.0.take_x87();
                 self.0.bus = None;
             }
         }

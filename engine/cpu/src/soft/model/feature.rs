@@ -71,6 +71,8 @@ pub enum Feature {
     LongMode,
     InvariantTsc,
     Arat,
+    Xsaveopt,
+    Xsavec,
 }
 
 /// A set of features.
@@ -90,7 +92,10 @@ pub enum Output {
     Edx = 3,
 }
 
-/// Where a feature's bit lies: leaf (sub-leaf 0), register, bit. Intel SDM 2A, CPUID.
+/// Sub-leaf 1 of leaf 0xD, in the leaf column of [`PLACES`].
+pub const XSAVE_EXTENSIONS: u32 = 0xD | 1 << 16;
+
+/// Where a feature's bit lies: leaf (sub-leaf 0, or from bit 16), register, bit. Intel SDM 2A, CPUID.
 const PLACES: &[(Feature, u32, Output, u8)] = {
     use Feature::*;
     use Output::*;
@@ -152,6 +157,8 @@ const PLACES: &[(Feature, u32, Output, u8)] = {
         (Umip, 7, Ecx, 2),
         (Rdpid, 7, Ecx, 22),
         (Fsrm, 7, Edx, 4),
+        (Xsaveopt, XSAVE_EXTENSIONS, Eax, 0),
+        (Xsavec, XSAVE_EXTENSIONS, Eax, 1),
         (LahfLong, 0x8000_0001, Ecx, 0),
         (Lzcnt, 0x8000_0001, Ecx, 5),
         (PrefetchW, 0x8000_0001, Ecx, 8),
@@ -213,12 +220,14 @@ pub const IMPLEMENTED: &[Feature] = {
         Bmi1,
         Bmi2,
         Adx,
+        Xsaveopt,
+        Xsavec,
     ]
 };
 
 /// What is executed by the host CPU through thunks: offered where the host has it too.
 /// The one switch for them: an instruction group goes in here on the day its thunks work.
-pub const THROUGH_HOST: &[Feature] = &[];
+pub const THROUGH_HOST: &[Feature] = VECTOR;
 
 /// All of [`THROUGH_HOST`] that can ever be there, for [`super::CpuModel`] masks and tests.
 pub const VECTOR: &[Feature] = {

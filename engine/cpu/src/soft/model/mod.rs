@@ -94,6 +94,7 @@ impl CpuModel {
         let v2 = v1.union(Features::of(&[Sse3, Ssse3, Sse41, Sse42, Cx16, Popcnt]));
         let v3 = v2.union(Features::of(&[
             Fma, Movbe, Xsave, Avx, F16c, Bmi1, Avx2, Bmi2, Lzcnt, Rdrand, Rdseed, Aes, Pclmul, Adx, Sha,
+            Xsaveopt, Xsavec,
         ]));
         match self {
             CpuModel::I486 => i486,
@@ -289,7 +290,7 @@ impl Model {
             if features.has(Feature::Xsave) {
                 let avx = features.has(Feature::Avx);
                 self.put(0xD, 0, [self.xcr0_mask() as u32, 0, if avx { 0x340 } else { 0x240 }, 0]);
-                self.put(0xD, 1, [0, 0, 0, 0]);
+                self.put(0xD, 1, [word(feature::XSAVE_EXTENSIONS, Output::Eax), 0, 0, 0]);
                 if avx {
                     self.put(0xD, 2, [0x100, 0x240, 0, 0]);
                 }
@@ -348,7 +349,7 @@ impl Model {
                     result[2] |= 1 << 27;
                 }
             }
-            0xD if subleaf == 0 && self.offers(Feature::Xsave) => {
+            0xD if subleaf < 2 && self.offers(Feature::Xsave) => {
                 result[1] = if live.xcr0 & 4 != 0 { 0x340 } else { 0x240 };
             }
             _ => {}

@@ -1,0 +1,307 @@
+//! Running a stub: checks, memory operand in, the host's CPU, memory operand out.
+
+use iced_x86::{Instruction, Mnemonic, OpKind};
+
+use super::code::{self, CodeMemory};
+use super::form::{self, Class};
+use super::thunk::{self, Form, Refused};
+use super::{RECENT, Recent};
+use crate::registers::segment;
+use crate::soft::fault::{Fallible, Fault, Flow};
+use crate::soft::model::Feature;
+use crate::soft::operand::segment_index;
+use crate::soft::state::{Cpu, flag, mode};
+
+/// Exceptions that keep an x87 store from happening when they are not masked: invalid, denormal, overflow,
+/// underflow (an inexact result is stored).
+const PREVENTS_STORE: u16 = 0x1B;
+const MXCSR: usize = 24;
+
+fn slot(instruction: &Instruction) -> usize {
+    let ip = instruction.next_ip() as usize;
+    (ip ^ ip >> 10) & (RECENT - 1)
+}
+
+/// Any instruction that has a stub.
+pub fn execute(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
+    let form = match &cpu.vector.recent[slot(instruction)] {
+        Some(recent) if recent.instruction == *instruction && cpu.vector.features == cpu.model.features() => {
+            recent.form
+        }
+        _ => cpu.find_form(instruction)?,
+    };
+    if cpu.mode & form.care != form.want {
+        return Err(form.class.refusal(cpu.mode));
+    }
+    run(cpu, instruction, &form)
+}
+
+/// FWAIT: #NM by CR0.MP and CR0.TS, else whatever is pending.
+pub fn wait(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
+    if cpu.cr0 & 0xA == 0xA {
+        return Err(Fault::device_not_available());
+    }
+    if !cpu.model.offers(Feature::Fpu) || cpu.mode & mode::EMULATE_FPU != 0 {
+        return Ok(Flow::Next);
+    }
+    let form = cpu.find_form(instruction)?;
+    run(cpu, instruction, &form)
+}
+
+#[inline]
+fn run(cpu: &mut Cpu, instruction: &Instruction, form: &Form) -> Fallible<Flow> {
+    if form.x87 && !cpu.vector.live {
+        cpu.load_x87();
+    }
+    let mut place = (0, 0);
+    if form.bytes != 0 {
+        place = cpu.effective_address(instruction);
+        if form.misaligned != 0 {
+            cpu.check_alignment(place.0, place.1, u64::from(form.misaligned))?;
+        }
+        if form.reads {
+            cpu.fill_bounce(place.0, place.1, form.bytes)?;
+        }
+        if form.writes && form.prepares {
+            cpu.prepare_write(place.0, place.1, u64::from(form.bytes))?;
+        }
+    }
+    if form.flags_in {
+        cpu.vector.frame.flags = cpu.flags() & flag::ARITHMETIC | 2;
+    }
+    // SAFETY: the stub was made by `thunk::compile` and not dropped since (forms go before their code); it
+    // reaches the frame, the general registers and the XSAVE area, all of them owned and of full size, and
+    // restores MXCSR. x87 state is the guest's while `live`.
+    let answer = unsafe {
+        (form.stub)(&raw mut *cpu.vector.frame, cpu.general.as_mut_ptr(), cpu.fpu.bytes.as_mut_ptr())
+    };
+    if answer != code::DONE {
+        return refused(cpu, form, answer, instruction);
+    }
+    if form.flags_out {
+        let flags = cpu.vector.frame.flags;
+        cpu.set_arithmetic(flags);
+    }
+    if form.pointers {
+        let data = (form.bytes != 0).then_some(place);
+        cpu.note_x87(instruction, form.opcode, data);
+    }
+    if form.writes {
+        let (status, control) = (cpu.vector.frame.status, cpu.vector.frame.control);
+        if !form.x87_store || status & !control & PREVENTS_STORE == 0 {
+            cpu.drain_bounce(place.0, place.1, form.bytes)?;
+        }
+    }
+    Ok(Flow::Next)
+}
+
+#[cold]
+fn refused(cpu: &mut Cpu, form: &Form, answer: u32, instruction: &Instruction) -> Fallible<Flow> {
+    if answer == code::UNDEFINED {
+        return Err(Fault::invalid_opcode());
+    }
+    let x87 = match form.class {
+        Class::X87 | Class::Mmx => true,
+        _ => form.x87 && cpu.vector.frame.status & 0x80 != 0,
+    };
+    if x87 {
+        return cpu.x87_error(instruction);
+    }
+    let mxcsr = cpu.vector.frame.fault_mxcsr;
+    cpu.fpu.bytes[MXCSR..MXCSR + 4].copy_from_slice(&mxcsr.to_le_bytes());
+    let reported = cpu.cr4 & 1 << 10 != 0; // CR4.OSXMMEXCPT
+    Err(if reported { Fault::simd() } else { Fault::invalid_opcode() })
+}
+
+impl Cpu {
+    /// #UD or #NM, whichever the class has now.
+    pub(super) fn check_class(&self, class: Class) -> Fallible<()> {
+        if self.mode & class.care() == class.want() { Ok(()) } else { Err(class.refusal(self.mode)) }
+    }
+
+    /// #GP unless a linear address is a multiple of `mask` + 1.
+    pub(super) fn check_alignment(&self, segment: usize, offset: u64, mask: u64) -> Fallible<()> {
+        let in_long_data = self.mode & mode::LONG != 0 && segment < segment::FS;
+        let base = if in_long_data { 0 } else { self.segments[segment].base };
+        if offset.wrapping_add(base) & mask != 0 {
+            return Err(Fault::general_protection(0));
+        }
+        Ok(())
+    }
+
+    /// Reads the memory operand into the bounce buffer.
+    #[inline]
+    fn fill_bounce(&mut self, segment: usize, offset: u64, bytes: u8) -> Fallible<()> {
+        macro_rules! fill {
+            ($word:ty) => {{
+                let value = self.read::<$word>(segment, offset)?;
+                self.vector.frame.bounce[..size_of::<$word>()].copy_from_slice(&value.to_le_bytes());
+            }};
+        }
+        match bytes {
+            1 => fill!(u8),
+            2 => fill!(u16),
+            4 => fill!(u32),
+            8 => fill!(u64),
+            16 => fill!(u128),
+            32 => {
+                let value = self.read::<[u64; 4]>(segment, offset)?;
+                for (n, word) in value.into_iter().enumerate() {
+                    self.vector.frame.bounce[8 * n..8 * n + 8].copy_from_slice(&word.to_le_bytes());
+                }
+            }
+            _ => {
+                let mut buffer = [0; 64];
+                self.read_block(segment, offset, &mut buffer[..bytes as usize])?;
+                self.vector.frame.bounce = buffer;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the memory operand from the bounce buffer.
+    #[inline]
+    fn drain_bounce(&mut self, segment: usize, offset: u64, bytes: u8) -> Fallible<()> {
+        macro_rules! drain {
+            ($word:ty) => {{
+                let bytes = &self.vector.frame.bounce[..size_of::<$word>()];
+                let value = <$word>::from_le_bytes(bytes.try_into().expect("as many as asked for"));
+                self.write::<$word>(segment, offset, value)
+            }};
+        }
+        match bytes {
+            1 => drain!(u8),
+            2 => drain!(u16),
+            4 => drain!(u32),
+            8 => drain!(u64),
+            16 => drain!(u128),
+            32 => {
+                let bounce = &self.vector.frame.bounce;
+                let word = |n: usize| {
+                    u64::from_le_bytes(bounce[8 * n..8 * n + 8].try_into().expect("eight bytes"))
+                };
+                let value = [word(0), word(1), word(2), word(3)];
+                self.write::<[u64; 4]>(segment, offset, value)
+            }
+            _ => {
+                let buffer = self.vector.frame.bounce;
+                self.write_block(segment, offset, &buffer[..bytes as usize])
+            }
+        }
+    }
+
+    /// Reads a run of bytes (at most 4096), all checked before the first is read.
+    pub(super) fn read_block(&mut self, segment: usize, offset: u64, bytes: &mut [u8]) -> Fallible<()> {
+        self.prepare_read(segment, offset, bytes.len() as u64)?;
+        let mut at = 0;
+        while at < bytes.len() {
+            let here = offset.wrapping_add(at as u64);
+            if bytes.len() - at >= 8 {
+                bytes[at..at + 8].copy_from_slice(&self.read::<u64>(segment, here)?.to_le_bytes());
+                at += 8;
+            } else if bytes.len() - at >= 2 {
+                bytes[at..at + 2].copy_from_slice(&self.read::<u16>(segment, here)?.to_le_bytes());
+                at += 2;
+            } else {
+                bytes[at] = self.read::<u8>(segment, here)?;
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a run of bytes (at most 4096), all checked before the first is written.
+    pub(super) fn write_block(&mut self, segment: usize, offset: u64, bytes: &[u8]) -> Fallible<()> {
+        self.prepare_write(segment, offset, bytes.len() as u64)?;
+        let mut chunks = bytes.chunks_exact(8);
+        let mut here = offset;
+        for chunk in &mut chunks {
+            let value = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
+            self.write::<u64>(segment, here, value)?;
+            here = here.wrapping_add(8);
+        }
+        let mut pairs = chunks.remainder().chunks_exact(2);
+        for pair in &mut pairs {
+            self.write::<u16>(segment, here, u16::from_le_bytes([pair[0], pair[1]]))?;
+            here = here.wrapping_add(2);
+        }
+        if let [last] = pairs.remainder() {
+            self.write::<u8>(segment, here, *last)?;
+        }
+        Ok(())
+    }
+
+    /// The form of an instruction, made now if need be; #UD if the model has no such instruction.
+    #[cold]
+    fn find_form(&mut self, instruction: &Instruction) -> Fallible<Form> {
+        let features = self.model.features();
+        if self.vector.features != features {
+            self.vector.forget_forms();
+            self.vector.features = features;
+        }
+        // the fields equality does not look at (length, address) stay as they are: unused by forms
+        let key = thunk::at_bounce(instruction);
+        let form = match self.vector.forms.get(&key) {
+            Some(form) => *form,
+            None => self.make_form(instruction, key)?,
+        };
+        self.vector.recent[slot(instruction)] = Some(Recent { instruction: *instruction, form });
+        Ok(form)
+    }
+
+    fn make_form(&mut self, instruction: &Instruction, key: Instruction) -> Fallible<Form> {
+        let offered = |f: &_| form::feature(*f).is_some_and(|feature| self.model.offers(feature));
+        let is_wait = instruction.mnemonic() == Mnemonic::Wait;
+        if !is_wait && !instruction.cpuid_features().iter().all(offered) {
+            return Err(Fault::invalid_opcode());
+        }
+        let vector = &mut self.vector;
+        let memory = vector.memory.get_or_insert_with(CodeMemory::new);
+        let memory = memory.as_mut().ok_or(Fault::invalid_opcode())?;
+        let made = match thunk::compile(memory, instruction) {
+            Err(Refused::Full) => {
+                memory.clear();
+                vector.forms.clear();
+                vector.recent.fill(None);
+                thunk::compile(memory, instruction)
+            }
+            made => made,
+        };
+        let mut form = made.map_err(|_| Fault::invalid_opcode())?;
+        if is_wait {
+            (form.care, form.want, form.pointers) = (0, 0, false);
+        }
+        vector.forms.insert(key, form);
+        Ok(form)
+    }
+
+    /// What FNSTENV will tell about this instruction.
+    fn note_x87(&mut self, instruction: &Instruction, opcode: u16, data: Option<(usize, u64)>) {
+        let mask = if self.mode & mode::LONG != 0 { u64::MAX } else { 0xFFFF_FFFF };
+        let ip = self.rip.wrapping_sub(instruction.len() as u64) & mask;
+        let area = &mut self.fpu.bytes;
+        area[6..8].copy_from_slice(&opcode.to_le_bytes());
+        area[8..16].copy_from_slice(&ip.to_le_bytes());
+        self.vector.selectors[0] = self.segments[segment::CS].selector;
+        if let Some((segment, offset)) = data {
+            area[16..24].copy_from_slice(&offset.to_le_bytes());
+            self.vector.selectors[1] = self.segments[segment].selector;
+        }
+    }
+}
+
+impl super::Vector {
+    pub(super) fn forget_forms(&mut self) {
+        self.recent.fill(None);
+        self.forms.clear();
+        if let Some(Some(memory)) = &mut self.memory {
+            memory.clear();
+        }
+    }
+}
+
+/// Segment of the implicit operand of string-like stores (DS unless overridden).
+pub fn implicit_segment(instruction: &Instruction) -> usize {
+    debug_assert!((0..instruction.op_count()).any(|n| instruction.op_kind(n) != OpKind::Memory));
+    segment_index(instruction.memory_segment())
+}
