@@ -8,16 +8,18 @@ use std::sync::{Mutex, PoisonError};
 
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, Register};
 
-use super::frame::{FAULT_MXCSR, HOST_MXCSR, STATUS};
+use super::frame::{FAULT_MXCSR, HOST_MXCSR};
 use super::signal;
 
 /// Bytes of a slot.
 pub const SLOT_BYTES: usize = 1 << 20;
 const SLOTS: usize = 256;
 
-/// Where a stub goes on after SIGFPE in it, from the slot's start.
-pub const EXIT_NUMERIC: usize = 0;
-/// Where a stub goes on after SIGILL in it.
+/// Where a stub goes on after #MF in it, from the slot's start.
+pub const EXIT_X87: usize = 0;
+/// After #XM.
+pub const EXIT_SIMD: usize = 32;
+/// After #UD.
 pub const EXIT_UNDEFINED: usize = 64;
 /// Loads the x87 state (and, to no purpose, the rest) from an FXSAVE image.
 pub const LOAD_X87: usize = 128;
@@ -29,10 +31,12 @@ const STUBS: usize = 256;
 
 /// What a stub answers: it ran.
 pub const DONE: u32 = 0;
-/// The host raised #MF or #XM.
-pub const NUMERIC: u32 = 1;
+/// The host raised #MF.
+pub const X87: u32 = 1;
+/// The host raised #XM; MXCSR is in the frame.
+pub const SIMD: u32 = 2;
 /// The host raised #UD.
-pub const UNDEFINED: u32 = 2;
+pub const UNDEFINED: u32 = 3;
 
 /// Start of the reserved range; 0 until there is one.
 static RANGE: AtomicUsize = AtomicUsize::new(0);
@@ -103,7 +107,6 @@ fn exit(answer: u32, avx: bool) -> Result<Vec<u8>, IcedError> {
     let mut code = Assembler::new();
     code.memory(Code::Stmxcsr_m32, Register::RDI, FAULT_MXCSR as i64);
     code.memory(Code::Ldmxcsr_m32, Register::RDI, HOST_MXCSR as i64);
-    code.memory(Code::Fnstsw_m2byte, Register::RDI, STATUS as i64);
     if avx {
         code.plain(Code::VEX_Vzeroupper);
     }
@@ -157,7 +160,8 @@ impl CodeMemory {
     fn write_routines(&mut self) -> Result<(), IcedError> {
         let avx = std::arch::is_x86_feature_detected!("avx");
         for (at, code) in [
-            (EXIT_NUMERIC, exit(NUMERIC, avx)?),
+            (EXIT_X87, exit(X87, avx)?),
+            (EXIT_SIMD, exit(SIMD, avx)?),
             (EXIT_UNDEFINED, exit(UNDEFINED, avx)?),
             (LOAD_X87, routine(Code::Fxrstor64_m512byte, None)?),
             (TAKE_X87, routine(Code::Fxsave64_m512byte, Some(Code::Fninit))?),

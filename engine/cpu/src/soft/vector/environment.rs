@@ -135,6 +135,7 @@ impl Cpu {
             }
             self.vector.selectors = [word(bytes, at(4)), word(bytes, at(6))];
         }
+        self.set_x87_top((status >> 11 & 7) as u8);
         let area = &mut self.fpu.bytes;
         area[0..2].copy_from_slice(&control.to_le_bytes());
         area[2..4].copy_from_slice(&status.to_le_bytes());

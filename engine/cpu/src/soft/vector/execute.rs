@@ -1,6 +1,6 @@
 //! Running a stub: checks, memory operand in, the host's CPU, memory operand out.
 
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::{Instruction, Mnemonic};
 
 use super::code::{self, CodeMemory};
 use super::form::{self, Class};
@@ -9,7 +9,6 @@ use super::{RECENT, Recent};
 use crate::registers::segment;
 use crate::soft::fault::{Fallible, Fault, Flow};
 use crate::soft::model::Feature;
-use crate::soft::operand::segment_index;
 use crate::soft::state::{Cpu, flag, mode};
 
 /// Exceptions that keep an x87 store from happening when they are not masked: invalid, denormal, overflow,
@@ -76,7 +75,7 @@ fn run(cpu: &mut Cpu, instruction: &Instruction, form: &Form) -> Fallible<Flow> 
         (form.stub)(&raw mut *cpu.vector.frame, cpu.general.as_mut_ptr(), cpu.fpu.bytes.as_mut_ptr())
     };
     if answer != code::DONE {
-        return refused(cpu, form, answer, instruction);
+        return refused(cpu, answer, instruction);
     }
     if form.flags_out {
         let flags = cpu.vector.frame.flags;
@@ -96,16 +95,11 @@ fn run(cpu: &mut Cpu, instruction: &Instruction, form: &Form) -> Fallible<Flow> 
 }
 
 #[cold]
-fn refused(cpu: &mut Cpu, form: &Form, answer: u32, instruction: &Instruction) -> Fallible<Flow> {
-    if answer == code::UNDEFINED {
-        return Err(Fault::invalid_opcode());
-    }
-    let x87 = match form.class {
-        Class::X87 | Class::Mmx => true,
-        _ => form.x87 && cpu.vector.frame.status & 0x80 != 0,
-    };
-    if x87 {
-        return cpu.x87_error(instruction);
+fn refused(cpu: &mut Cpu, answer: u32, instruction: &Instruction) -> Fallible<Flow> {
+    match answer {
+        code::X87 => return cpu.x87_error(instruction),
+        code::SIMD => {}
+        _ => return Err(Fault::invalid_opcode()),
     }
     let mxcsr = cpu.vector.frame.fault_mxcsr;
     cpu.fpu.bytes[MXCSR..MXCSR + 4].copy_from_slice(&mxcsr.to_le_bytes());
@@ -177,9 +171,8 @@ impl Cpu {
             16 => drain!(u128),
             32 => {
                 let bounce = &self.vector.frame.bounce;
-                let word = |n: usize| {
-                    u64::from_le_bytes(bounce[8 * n..8 * n + 8].try_into().expect("eight bytes"))
-                };
+                let word =
+                    |n: usize| u64::from_le_bytes(bounce[8 * n..8 * n + 8].try_into().expect("eight bytes"));
                 let value = [word(0), word(1), word(2), word(3)];
                 self.write::<[u64; 4]>(segment, offset, value)
             }
@@ -298,10 +291,4 @@ impl super::Vector {
             memory.clear();
         }
     }
-}
-
-/// Segment of the implicit operand of string-like stores (DS unless overridden).
-pub fn implicit_segment(instruction: &Instruction) -> usize {
-    debug_assert!((0..instruction.op_count()).any(|n| instruction.op_kind(n) != OpKind::Memory));
-    segment_index(instruction.memory_segment())
 }

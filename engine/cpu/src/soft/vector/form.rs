@@ -61,7 +61,7 @@ impl Class {
     pub fn of(instruction: &Instruction) -> Class {
         use Mnemonic as M;
         let features = instruction.cpuid_features();
-        if features.iter().any(|&f| is_x87(f)) {
+        if features.iter().any(|&f| is_x87(f)) || instruction.mnemonic() == M::Wait {
             return Class::X87;
         }
         if instruction.encoding() == EncodingKind::VEX {
@@ -121,7 +121,13 @@ pub fn needs_x87(instruction: &Instruction, class: Class) -> bool {
     matches!(class, Class::X87 | Class::Mmx)
         || matches!(
             instruction.mnemonic(),
-            M::Cvtpi2ps | M::Cvtpi2pd | M::Cvtps2pi | M::Cvtpd2pi | M::Cvttps2pi | M::Cvttpd2pi | M::Movq2dq
+            M::Cvtpi2ps
+                | M::Cvtpi2pd
+                | M::Cvtps2pi
+                | M::Cvtpd2pi
+                | M::Cvttps2pi
+                | M::Cvttpd2pi
+                | M::Movq2dq
                 | M::Movdq2q
         )
 }
@@ -146,8 +152,23 @@ pub fn is_numeric(instruction: &Instruction, class: Class) -> bool {
         _ => name.to_ascii_lowercase(),
     };
     const PLAIN: &[&str] = &[
-        "p", "mov", "and", "or", "xor", "unpck", "shuf", "blend", "insert", "extract", "aes", "sha", "broadcast",
-        "lddqu", "mpsadbw", "test", "zero",
+        "p",
+        "mov",
+        "and",
+        "or",
+        "xor",
+        "unpck",
+        "shuf",
+        "blend",
+        "insert",
+        "extract",
+        "aes",
+        "sha",
+        "broadcast",
+        "lddqu",
+        "mpsadbw",
+        "test",
+        "zero",
     ];
     !PLAIN.iter().any(|plain| name.starts_with(plain))
 }
@@ -161,8 +182,16 @@ pub fn alignment(instruction: &Instruction, class: Class, bytes: usize) -> usize
             bytes == 16
                 && !matches!(
                     instruction.mnemonic(),
-                    M::Movups | M::Movupd | M::Movdqu | M::Lddqu | M::Pcmpestri | M::Pcmpestrm | M::Pcmpistri
-                        | M::Pcmpistrm | M::Pcmpestri64 | M::Pcmpestrm64
+                    M::Movups
+                        | M::Movupd
+                        | M::Movdqu
+                        | M::Lddqu
+                        | M::Pcmpestri
+                        | M::Pcmpestrm
+                        | M::Pcmpistri
+                        | M::Pcmpistrm
+                        | M::Pcmpestri64
+                        | M::Pcmpestrm64
                 )
         }
         Class::Avx => matches!(
@@ -171,7 +200,7 @@ pub fn alignment(instruction: &Instruction, class: Class, bytes: usize) -> usize
         ),
         _ => false,
     };
-    if aligned { bytes } else { 1 }
+    if aligned && bytes != 0 { bytes } else { 1 }
 }
 
 /// The last eleven bits of an x87 opcode, as FNSTENV shows them.

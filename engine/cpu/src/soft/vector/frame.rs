@@ -12,7 +12,7 @@ pub struct Frame {
     pub host_mxcsr: u32,
     /// MXCSR at a fault.
     pub fault_mxcsr: u32,
-    /// x87 status word after a store, or at a fault.
+    /// x87 status word after a store.
     pub status: u16,
     /// x87 control word after a store.
     pub control: u16,

@@ -204,15 +204,10 @@ pub fn maskmovq(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
         bytes.copy_from_slice(&cpu.fpu.bytes[at..at + 8]);
         bytes
     };
-    let (source, mask) = (physical(cpu, instruction.op1_register()), physical(cpu, instruction.op2_register()));
+    let (source, mask) =
+        (physical(cpu, instruction.op1_register()), physical(cpu, instruction.op2_register()));
     store_selected(cpu, instruction, &source, &mask)?;
-    let mut stack = [0; 128];
-    for register in 0..8usize {
-        let from = 32 + 16 * (register.wrapping_sub(top) & 7);
-        stack[16 * register..16 * register + 16].copy_from_slice(&cpu.fpu.bytes[from..from + 16]);
-    }
-    cpu.fpu.bytes[32..160].copy_from_slice(&stack);
-    cpu.fpu.bytes[3] &= !0x38;
+    cpu.set_x87_top(0);
     cpu.fpu.bytes[4] = 0xFF;
     Ok(Flow::Next)
 }

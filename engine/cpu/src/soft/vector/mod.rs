@@ -78,7 +78,8 @@ impl Default for Vector {
 /// The cold handler of a vector, MMX or x87 instruction; `None` for what is nobody's here.
 pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
     use Mnemonic as M;
-    if instruction.is_invalid() || !matches!(instruction.encoding(), EncodingKind::Legacy | EncodingKind::VEX) {
+    if instruction.is_invalid() || !matches!(instruction.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
+    {
         return None;
     }
     Some(match instruction.mnemonic() {

@@ -3,10 +3,10 @@
 //! exit. SIGILL (a form the host does not know after all) likewise. Everything else goes where it went before.
 //! A thread that runs a vCPU must not block these two signals.
 
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::code::{EXIT_NUMERIC, EXIT_UNDEFINED, slot_of};
+use super::code::{EXIT_SIMD, EXIT_UNDEFINED, EXIT_X87, slot_of};
 
 /// What was installed before, for SIGFPE and SIGILL; leaked, since handlers never go away.
 static BEFORE: [AtomicPtr<libc::sigaction>; 2] =
@@ -41,10 +41,15 @@ fn install_one(signal: libc::c_int) -> bool {
 /// Only loads, stores and (for foreign signals) sigaction: safe in a signal handler.
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: with SA_SIGINFO the kernel passes a valid context, which belongs to this handler.
-    let rip = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize] };
-    if let Some(slot) = slot_of(*rip as usize) {
-        let exit = if signal == libc::SIGFPE { EXIT_NUMERIC } else { EXIT_UNDEFINED };
-        *rip = (slot + exit) as i64;
+    let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
+    let at = registers[libc::REG_RIP as usize] as usize;
+    if let Some(slot) = slot_of(at) {
+        let exit = match registers[libc::REG_TRAPNO as usize] {
+            16 => EXIT_X87,
+            19 => EXIT_SIMD,
+            _ => EXIT_UNDEFINED,
+        };
+        registers[libc::REG_RIP as usize] = (slot + exit) as i64;
         return;
     }
     let before = BEFORE[index(signal)].load(Ordering::Acquire);

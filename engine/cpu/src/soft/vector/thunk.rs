@@ -14,7 +14,7 @@ use super::code::{Assembler, CodeMemory};
 use super::form::{self, Class};
 use super::frame::{CONTROL, FLAGS, Frame, HOST_MXCSR, STATUS};
 
-/// A stub: frame, general registers, XSAVE area; the answer is one of `code::{DONE, NUMERIC, UNDEFINED}`.
+/// A stub: frame, general registers, XSAVE area; the answer is one of `code::{DONE, X87, SIMD, UNDEFINED}`.
 pub type Stub = unsafe extern "sysv64" fn(*mut Frame, *mut u64, *mut u8) -> u32;
 
 /// A stub and how to call it.
@@ -48,8 +48,6 @@ pub struct Form {
     pub pointers: bool,
     /// An x87 store, which an unmasked exception prevents.
     pub x87_store: bool,
-    /// MXCSR takes part.
-    pub numeric: bool,
     /// x87 opcode.
     pub opcode: u16,
 }
@@ -279,9 +277,8 @@ pub fn compile(memory: &mut CodeMemory, instruction: &Instruction) -> Result<For
         return Err(Refused::Unsuitable);
     }
     let vex = class == Class::Avx;
-    let operand_is_wide = |n| {
-        instruction.op_kind(n) == OpKind::Register && instruction.op_register(n).is_ymm() || bytes == 32
-    };
+    let operand_is_wide =
+        |n| instruction.op_kind(n) == OpKind::Register && instruction.op_register(n).is_ymm() || bytes == 32;
     let wide = vex && (0..instruction.op_count()).any(operand_is_wide);
     let numeric = form::is_numeric(instruction, class);
     let modified = plan.instruction.rflags_modified() & ARITHMETIC;
@@ -337,7 +334,6 @@ pub fn compile(memory: &mut CodeMemory, instruction: &Instruction) -> Result<For
         x87: form::needs_x87(instruction, class),
         pointers: class == Class::X87 && !control,
         x87_store,
-        numeric,
         opcode: if class == Class::X87 { form::x87_opcode(instruction) } else { 0 },
     })
 }

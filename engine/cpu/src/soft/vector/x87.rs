@@ -82,9 +82,19 @@ impl Cpu {
         pending.then(|| self.x87_error(instruction))
     }
 
+    /// Changes TOP. Registers keep their places in the file, so the area, which is in stack order, turns.
+    pub(super) fn set_x87_top(&mut self, top: u8) {
+        debug_assert!(!self.vector.live);
+        let area = &mut self.fpu.bytes;
+        let by = top.wrapping_sub(area[3] >> 3) & 7;
+        area[STACK].rotate_left(16 * usize::from(by));
+        area[3] = area[3] & !0x38 | (top & 7) << 3;
+    }
+
     /// Control, status and tag words, opcode and pointers as after FNINIT; the registers keep their bits.
     pub(super) fn reset_x87(&mut self) {
         self.take_x87();
+        self.set_x87_top(0);
         self.fpu.bytes[..24].fill(0);
         self.fpu.bytes[..2].copy_from_slice(&0x37Fu16.to_le_bytes());
         self.vector.selectors = [0; 2];
