@@ -394,11 +394,11 @@ draw_page:
         stosw
         jmp     .character
 .colours:                               ; the sixteen colours, four cells each
-        mov     di, ROW * 14 + 2 * 8
+        mov     di, ROW * 13 + 2 * 14
         call    .stripe
-        mov     di, ROW * 15 + 2 * 8
+        mov     di, ROW * 14 + 2 * 14
         call    .stripe
-        mov     di, ROW * 16 + 2 * 8
+        mov     di, ROW * 15 + 2 * 14
 .stripe:
         xor     ah, ah
 .colour:
@@ -645,10 +645,10 @@ key_names:
         db      %3, %4, 0
 %endmacro
 
-page:   item 0, 2, TITLE, "Vitrine", 0xFA, 0xFA, " the built-in guest"
+page:   item 0, 2, TITLE, "Vitrine ", 0xFA, " the built-in guest"
         item 0, 49, TITLE, "no firmware, no disk: bare PC"
-        item 2, 4, NORMAL, "This program runs on the bare machine. Its clock is driven by the 8254, what"
-        item 3, 4, NORMAL, "you type arrives by the keyboard controller, and the tune is on the speaker."
+        item 2, 4, NORMAL, "This program runs on the bare machine. The 8254 drives its clock, what"
+        item 3, 4, NORMAL, "you type comes through the keyboard controller, the tune is on the speaker."
         item 7, 4, BRIGHT, "Clock"
         item 7, 32, BRIGHT, "Ticks"
         item 7, 52, BRIGHT, "Keyboard"
