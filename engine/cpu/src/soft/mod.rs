@@ -38,6 +38,7 @@ mod flags;
 mod frames;
 mod generic;
 mod integer;
+mod liveness;
 mod op;
 mod select;
 mod string;

@@ -1,11 +1,12 @@
 //! From decoded instructions to ops: which handler, with which fields. What has no handler of its own
 //! becomes a cold op; what nobody knows raises #UD.
 
-use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register, RflagsBits};
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 use super::arithmetic::*;
 use super::blocks::Cold;
 use super::fault::{ColdHandler, Fallible, Fault, Flow};
+use super::liveness::flags_are_dead;
 use super::model::{Feature, Features};
 use super::op::{Base, Flat32, Full, Op, Run, ZERO};
 use super::operand::{address_bytes, segment_index};
@@ -128,11 +129,13 @@ fn is_gpr(instruction: &Instruction, operand: u32) -> bool {
     instruction.op_kind(operand) == OpKind::Register && instruction.op_register(operand).is_gpr()
 }
 
-fn is_memory(instruction: &Instruction, operand: u32) -> bool {
+/// Whether an operand is in memory.
+pub fn is_memory(instruction: &Instruction, operand: u32) -> bool {
     instruction.op_kind(operand) == OpKind::Memory
 }
 
-fn is_immediate(instruction: &Instruction, operand: u32) -> bool {
+/// Whether an operand is there, and an immediate.
+pub fn is_immediate(instruction: &Instruction, operand: u32) -> bool {
     operand < instruction.op_count() && instruction.try_immediate(operand).is_ok()
 }
 
@@ -145,52 +148,6 @@ fn bytes_of(instruction: &Instruction, operand: u32) -> usize {
 
 fn condition(instruction: &Instruction) -> u8 {
     instruction.condition_code() as u8 - 1 // iced: None, o, no, b, …
-}
-
-/// The six arithmetic flags, in iced's bits.
-const ARITHMETIC: u32 =
-    RflagsBits::OF | RflagsBits::SF | RflagsBits::ZF | RflagsBits::AF | RflagsBits::CF | RflagsBits::PF;
-
-/// Whether nobody can see the flags instruction `at` leaves: a later one replaces them all, and none before
-/// that reads them, faults, or leaves the block.
-fn flags_are_dead(block: &[Instruction], at: usize) -> bool {
-    use Mnemonic::*;
-    for later in &block[at + 1..] {
-        let harmless = matches!(
-            later.mnemonic(),
-            Mov | Lea
-                | Add
-                | Sub
-                | And
-                | Or
-                | Xor
-                | Cmp
-                | Test
-                | Inc
-                | Dec
-                | Neg
-                | Not
-                | Shl
-                | Shr
-                | Sar
-                | Movzx
-                | Movsx
-                | Movsxd
-        );
-        let touches_memory = later.mnemonic() != Lea && (0..later.op_count()).any(|n| is_memory(later, n));
-        let registers = (0..later.op_count())
-            .all(|n| later.op_kind(n) != OpKind::Register || later.op_register(n).is_gpr());
-        if !harmless || touches_memory || !registers || later.rflags_read() & ARITHMETIC != 0 {
-            return false;
-        }
-        // a shift by nothing leaves all flags alone
-        let shifts = !matches!(later.mnemonic(), Shl | Shr | Sar)
-            || is_immediate(later, 1) && later.immediate(1) & 31 != 0;
-        if shifts && later.rflags_modified() & ARITHMETIC == ARITHMETIC {
-            return true;
-        }
-    }
-    false
 }
 
 /// The feature an integer instruction came with (TZCNT and LZCNT are BSF and BSR without it).
