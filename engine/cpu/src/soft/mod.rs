@@ -12,6 +12,7 @@ pub mod model;
 pub mod modes;
 pub mod msr;
 pub mod operand;
+pub mod page_cache;
 pub mod segmentation;
 pub mod stack;
 pub mod state;

@@ -4,6 +4,7 @@ mod control;
 mod core;
 mod interrupts;
 mod machine;
+mod memory;
 mod paging;
 mod tasks;
 mod transfers;
