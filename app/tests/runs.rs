@@ -168,3 +168,24 @@ fn an_awaited_text_that_the_guest_never_says_is_no_success() {
     let (_, err) = folder.expect(1, &["vitrine", "--script", "script", "--timeout", "90"]);
     assert!(err.contains("powered off") && err.contains("script line"), "{err}");
 }
+
+#[test]
+fn a_boot_sector_is_booted_by_firmware_and_without_it() {
+    let folder = Folder::new();
+    let mut sector = DEBUG_EXIT.to_vec();
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xAA]);
+    let program = folder.program(&sector);
+    let run = [program, "--debug-exit", "--timeout", "60"];
+    folder.expect(0x21, &[&run[..], &["--firmware", "none"]].concat());
+    match engine::firmware::Firmware::installed() {
+        Ok(_) => {
+            folder.expect(0x21, &run);
+        }
+        Err(reason) => {
+            let (_, err) = folder.expect(1, &run);
+            assert!(err.contains("seabios"), "{err}");
+            eprintln!("skipped: booting by firmware: {reason}");
+        }
+    }
+}

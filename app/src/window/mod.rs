@@ -80,6 +80,9 @@ pub fn check_display() -> Result<(), String> {
 const NO_DISPLAY: &str = "there is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set); \
      `vitrine run … --headless` runs a machine without a window";
 
+const NO_GRAPHICS: &str = "the window could not be opened: no graphics driver works on this display; install \
+     mesa-vulkan-drivers (Fedora: mesa-vulkan-drivers, Arch: vulkan-swrast), or run machines with --headless";
+
 /// Something that a machine calls when it has a new frame.
 pub fn waker(slot: &WakerSlot) -> Arc<dyn Fn() + Send + Sync> {
     let slot = slot.clone();
@@ -137,8 +140,13 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
         Ok(Box::new(app))
     });
     let eframe = eframe::create_native("vitrine", options, make, &event_loop);
+    let opened = waker.clone();
     let mut ear = Ear { eframe, capture, waker };
     event_loop.run_app(&mut ear).map_err(|error| format!("the window could not be shown: {error}"))?;
+    // eframe keeps its own error to itself; without a window, the app was never made.
+    if opened.get().is_none() {
+        return Err(NO_GRAPHICS.to_owned());
+    }
     Ok(0)
 }
 
