@@ -150,6 +150,12 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
     Ok(0)
 }
 
+/// winit's error without the place in its source that it begins with.
+fn display_error(error: &str) -> String {
+    let reason = error.rsplit(": ").next().unwrap_or(error);
+    format!("the display cannot be used: {reason}; with --headless no window is needed")
+}
+
 /// 60 pictures a second; where the host's CPU draws them, half as many leave more of it to the guests.
 fn frame_time(creation: &eframe::CreationContext<'_>) -> Duration {
     let device = creation.wgpu_render_state.as_ref().map(|state| state.adapter.get_info().device_type);
