@@ -91,7 +91,7 @@ fn step(line: &str) -> Result<Step, String> {
     }
 }
 
-/// TEXT [SECONDS]: unquoted, the last of several words is the seconds when it is a number.
+/// `TEXT [SECONDS]`: unquoted, the last of several words is the seconds when it is a number.
 fn text_and_seconds(word: &str, rest: &str) -> Result<(String, Duration), String> {
     if rest.starts_with('"') {
         let (text, rest) = text_and_rest(word, rest)?;

@@ -78,7 +78,6 @@ impl App {
     /// Shows a machine that runs already; closing the window then ends its run.
     pub fn give(&mut self, machine: Arc<dyn Running>) {
         let id = self.machines.give(machine);
-        self.quits = true;
         self.open(id);
     }
 

@@ -174,9 +174,10 @@ impl Machines {
         self.library.folder(name).exists()
     }
 
-    /// How many hold the host's time and memory.
+    /// How many would be lost with the window. One from the command line belongs to its run and ends
+    /// with it.
     pub fn alive(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.is_alive()).count()
+        self.entries.iter().filter(|entry| entry.origin != Origin::Given && entry.is_alive()).count()
     }
 
     /// Reads the library again: the command line may have changed it.

@@ -372,6 +372,35 @@ fn the_library_shows_a_running_machine_and_leads_back_to_it() {
     assert!(window.capture.lock().has_keyboard());
 }
 
+#[test]
+fn closing_the_window_asks_while_machines_run_but_not_for_the_one_it_was_opened_for() {
+    fn request_close(window: &mut Window<'_>) -> bool {
+        let viewport = window.harness.input_mut().viewports.entry(egui::ViewportId::ROOT).or_default();
+        viewport.events.push(egui::ViewportEvent::Close);
+        window.harness.step();
+        for viewport in window.harness.input_mut().viewports.values_mut() {
+            viewport.events.clear();
+        }
+        let output = window.harness.output();
+        let commands = output.viewport_output.values().flat_map(|viewport| &viewport.commands);
+        let is_held = commands.into_iter().any(|command| *command == egui::ViewportCommand::CancelClose);
+        window.steps();
+        is_held
+    }
+    let mut window = Window::new();
+    let given = Fake::new("given") as Arc<dyn Running>;
+    window.harness.state_mut().give(given);
+    window.steps();
+    assert!(!request_close(&mut window), "its run is over with the window");
+    window.click("⏴ Machines");
+    window.click("Try it");
+    window.wait_for_start();
+    assert!(request_close(&mut window));
+    assert!(window.shows("A machine is running"));
+    window.click("Cancel");
+    assert!(!window.shows("A machine is running"));
+}
+
 /// Renders the window; `None`, with the reason on stderr, where there is no graphics driver at all. With
 /// VITRINE_PICTURES set to a folder, the picture is kept there.
 fn picture(window: &mut Window<'_>, name: &str) -> Option<image::RgbaImage> {
