@@ -110,9 +110,9 @@ pub fn close(slot: &WakerSlot) {
 pub fn open(launched: Option<Launched>) -> Result<u8, String> {
     check_display()?;
     let waker = launched.as_ref().map_or_else(WakerSlot::default, |launched| launched.waker.clone());
-    let event_loop = EventLoop::<UserEvent>::with_user_event().build().map_err(|error| {
-        format!("the display cannot be used: {error}; with --headless no window is needed")
-    })?;
+    let event_loop = EventLoop::<UserEvent>::with_user_event()
+        .build()
+        .map_err(|error| display_error(&error.to_string()))?;
     let capture = SharedCapture::default();
     let title =
         launched.as_ref().map_or("Vitrine".to_owned(), |l| format!("{} – Vitrine", l.machine.profile().name));
