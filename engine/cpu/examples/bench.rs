@@ -295,12 +295,63 @@ fn ports(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.jnz(top)
 }
 
+fn doubles(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut top = a.create_label();
+    a.mov(ecx, 1_000_000)?;
+    a.mov(edi, DATA as u32)?;
+    a.mov(eax, 3)?;
+    a.cvtsi2sd(xmm0, eax)?;
+    a.movapd(xmm1, xmm0)?;
+    a.set_label(&mut top)?;
+    a.mulsd(xmm1, xmm0)?;
+    a.addsd(xmm1, xmm0)?;
+    a.movsd_2(qword_ptr(rdi), xmm1)?;
+    a.divsd(xmm1, xmm0)?;
+    a.addsd(xmm1, qword_ptr(rdi))?;
+    a.sqrtsd(xmm1, xmm1)?;
+    a.dec(ecx)?;
+    a.jnz(top)
+}
+
+fn bytes(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut top = a.create_label();
+    a.mov(ecx, 1_000_000)?;
+    a.mov(edi, DATA as u32)?;
+    a.pxor(xmm0, xmm0)?;
+    a.set_label(&mut top)?;
+    a.movdqu(xmm1, xmmword_ptr(rdi))?;
+    a.pcmpeqb(xmm1, xmm0)?;
+    a.pmovmskb(eax, xmm1)?;
+    a.paddb(xmm2, xmm1)?;
+    a.movdqa(xmmword_ptr(rdi + 64), xmm2)?;
+    a.dec(ecx)?;
+    a.jnz(top)
+}
+
+fn x87(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut top = a.create_label();
+    a.mov(ecx, 1_000_000)?;
+    a.mov(edi, DATA as u32)?;
+    a.fninit()?;
+    a.fld1()?;
+    a.fldpi()?;
+    a.set_label(&mut top)?;
+    a.fmul_2(st0, st1)?;
+    a.fadd_2(st0, st1)?;
+    a.fst(qword_ptr(rdi))?;
+    a.fld(qword_ptr(rdi))?;
+    a.fsqrt()?;
+    a.fstp(st1)?;
+    a.dec(ecx)?;
+    a.jnz(top)
+}
+
 fn main() {
     let wanted = std::env::args().nth(1);
     let layout = std::alloc::Layout::from_size_align(MEMORY, 1 << 21).expect("a size");
     // SAFETY: the size is not zero.
     let bus = Flat { memory: unsafe { std::alloc::alloc_zeroed(layout) }, asked: Cell::new(0) };
-    let loops: [(&str, Build); 11] = [
+    let loops: [(&str, Build); 14] = [
         ("integer", integer),
         ("walk 4 MiB", walk),
         ("stride 4 MiB", stride),
@@ -312,6 +363,9 @@ fn main() {
         ("data by code", neighbours),
         ("straddling pages", straddling),
         ("out", ports),
+        ("vector doubles", doubles),
+        ("vector bytes", bytes),
+        ("x87", x87),
     ];
     println!("{:18} {:>12} {:>9} {:>9}", "loop", "instructions", "seconds", "MIPS");
     for (name, build) in loops {

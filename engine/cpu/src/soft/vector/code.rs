@@ -77,6 +77,11 @@ impl Assembler {
         }
     }
 
+    /// Appends bytes.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.encoder.write_u8(byte));
+    }
+
     /// Appends an instruction without operands.
     pub fn plain(&mut self, code: Code) {
         self.emit(Ok(Instruction::with(code)));

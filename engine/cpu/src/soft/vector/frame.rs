@@ -12,6 +12,8 @@ pub struct Frame {
     pub host_mxcsr: u32,
     /// MXCSR at a fault.
     pub fault_mxcsr: u32,
+    /// MXCSR as a stub found it.
+    pub now_mxcsr: u32,
     /// x87 status word after a store.
     pub status: u16,
     /// x87 control word after a store.
@@ -31,6 +33,8 @@ pub const FLAGS: usize = std::mem::offset_of!(Frame, flags);
 pub const HOST_MXCSR: usize = std::mem::offset_of!(Frame, host_mxcsr);
 /// Offset of [`Frame::fault_mxcsr`].
 pub const FAULT_MXCSR: usize = std::mem::offset_of!(Frame, fault_mxcsr);
+/// Offset of [`Frame::now_mxcsr`].
+pub const NOW_MXCSR: usize = std::mem::offset_of!(Frame, now_mxcsr);
 /// Offset of [`Frame::status`].
 pub const STATUS: usize = std::mem::offset_of!(Frame, status);
 /// Offset of [`Frame::control`].
@@ -44,6 +48,7 @@ impl Frame {
             flags: 0,
             host_mxcsr: 0x1F80,
             fault_mxcsr: 0,
+            now_mxcsr: 0,
             status: 0,
             control: 0,
             image: Image([0; 512]),

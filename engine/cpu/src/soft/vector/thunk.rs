@@ -12,7 +12,7 @@ use iced_x86::{
 
 use super::code::{Assembler, CodeMemory};
 use super::form::{self, Class};
-use super::frame::{CONTROL, FLAGS, Frame, HOST_MXCSR, STATUS};
+use super::frame::{CONTROL, FLAGS, Frame, HOST_MXCSR, NOW_MXCSR, STATUS};
 
 /// A stub: frame, general registers, XSAVE area; the answer is one of `code::{DONE, X87, SIMD, UNDEFINED}`.
 pub type Stub = unsafe extern "sysv64" fn(*mut Frame, *mut u64, *mut u8) -> u32;
@@ -263,6 +263,26 @@ pub enum Refused {
     Full,
 }
 
+/// Loads the guest's MXCSR unless the host has that value already: between stubs the host's control bits are
+/// Rust's, but exception flags, which Rust does not look at, stay as the last stub left them.
+fn enter_mxcsr(code: &mut Assembler) {
+    code.memory(Code::Stmxcsr_m32, FRAME, NOW_MXCSR as i64);
+    code.load(Code::Mov_r32_rm32, Register::EAX, FRAME, NOW_MXCSR as i64);
+    code.load(Code::Cmp_r32_rm32, Register::EAX, AREA, MXCSR);
+    code.raw(&[0x74, 5]); // JE over the next one
+    code.memory(Code::Ldmxcsr_m32, AREA, MXCSR); // five bytes
+}
+
+/// Stores the guest's MXCSR, and puts Rust's back if control bits differ.
+fn leave_mxcsr(code: &mut Assembler) {
+    code.memory(Code::Stmxcsr_m32, AREA, MXCSR);
+    code.load(Code::Mov_r32_rm32, Register::EAX, AREA, MXCSR);
+    code.emit(Instruction::with2(Code::And_EAX_imm32, Register::EAX, 0xFFC0));
+    code.emit(Instruction::with2(Code::Cmp_EAX_imm32, Register::EAX, 0x1F80));
+    code.raw(&[0x74, 4]); // JE over the next one
+    code.memory(Code::Ldmxcsr_m32, FRAME, HOST_MXCSR as i64); // four bytes
+}
+
 /// Makes the stub of an instruction.
 pub fn compile(memory: &mut CodeMemory, instruction: &Instruction) -> Result<Form, Refused> {
     let encoding = instruction.encoding();
@@ -281,6 +301,9 @@ pub fn compile(memory: &mut CodeMemory, instruction: &Instruction) -> Result<For
         |n| instruction.op_kind(n) == OpKind::Register && instruction.op_register(n).is_ymm() || bytes == 32;
     let wide = vex && (0..instruction.op_count()).any(operand_is_wide);
     let numeric = form::is_numeric(instruction, class);
+    if numeric && plan.general.iter().any(|entry| entry.host == Register::RAX) {
+        return Err(Refused::Unsuitable); // scratch around MXCSR; no numeric instruction has it implicitly
+    }
     let modified = plan.instruction.rflags_modified() & ARITHMETIC;
     let flags_out = modified != 0;
     let flags_in = plan.instruction.rflags_read() & ARITHMETIC != 0 || flags_out && modified != ARITHMETIC;
@@ -290,7 +313,7 @@ pub fn compile(memory: &mut CodeMemory, instruction: &Instruction) -> Result<For
     let mut code = Assembler::new();
     plan.load(&mut code, vex, wide);
     if numeric {
-        code.memory(Code::Ldmxcsr_m32, AREA, MXCSR);
+        enter_mxcsr(&mut code);
     }
     if flags_in {
         code.memory(Code::Push_rm64, FRAME, FLAGS as i64);
@@ -302,8 +325,7 @@ pub fn compile(memory: &mut CodeMemory, instruction: &Instruction) -> Result<For
         code.memory(Code::Pop_rm64, FRAME, FLAGS as i64);
     }
     if numeric {
-        code.memory(Code::Stmxcsr_m32, AREA, MXCSR);
-        code.memory(Code::Ldmxcsr_m32, FRAME, HOST_MXCSR as i64);
+        leave_mxcsr(&mut code);
     }
     plan.store(&mut code, vex);
     if x87_store {
