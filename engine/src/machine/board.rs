@@ -361,3 +361,7 @@ pub fn secondary(mut registers: cpu::Registers) -> cpu::Registers {
     registers.msrs.apic_base &= !BOOTSTRAP_PROCESSOR;
     registers
 }
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! The contract, walked over every device of a whole board: saved state comes back after any accesses.
+
+use std::collections::HashSet;
+
+use hardware::interrupts::CpuLines;
+use hardware::{Space, Width};
+
+use super::*;
+
+struct NoCpus;
+
+impl CpuLines for NoCpus {
+    fn interrupt(&self, _cpu: usize, _level: bool) {}
+    fn nmi(&self, _cpu: usize) {}
+    fn init(&self, _cpu: usize) {}
+    fn startup(&self, _cpu: usize, _vector: u8) {}
+}
+
+fn board() -> (Board, Wiring) {
+    let profile = Profile { debug_exit: true, ..Profile::new("board") };
+    let wiring = Wiring {
+        memory: Memory::new(2 << 20, EXTRA_BYTES).unwrap(),
+        bus: Bus::new(),
+        clock: Clock::manual(),
+        requests: Requests::unconnected(),
+        alarms: Alarms::new(|| {}),
+    };
+    let floppy = storage::memory::MemoryDisk::padded(vec![1], 1_474_560).unwrap();
+    let disk = storage::memory::MemoryDisk::padded(vec![2], 1 << 20).unwrap();
+    let media = Media {
+        disks: vec![Box::new(disk)],
+        cdrom: None,
+        floppy: Some((Box::new(floppy), storage::floppy::FloppyGeometry::HD_1440K)),
+    };
+    let clock = wiring.clock.clone();
+    let controllers =
+        |alarm| Controllers::Ours(Fabric::new(1, clock, alarm, 1_000_000_000, Box::new(NoCpus)));
+    let firmware = Firmware { path: "none".into(), bios: vec![0; 128 << 10], video_bios: vec![0; 512] };
+    let board =
+        Board::assemble(&profile, &wiring, Some(&firmware), media, &mut Outlets::default(), controllers)
+            .unwrap();
+    (board, wiring)
+}
+
+/// Reads and writes all over the ports and device memory; guest time passes.
+fn disturb(wiring: &Wiring, board: &Board, accesses: u32) {
+    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+    let windows: Vec<_> = wiring.bus.counts();
+    for _ in 0..accesses {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let random = seed >> 20;
+        let window = &windows[random as usize % windows.len()];
+        let Some(base) = window.base else { continue };
+        let address = base + (random >> 8) % window.length;
+        let width = [Width::Byte, Width::Word, Width::Dword][(random >> 30) as usize % 3];
+        match random >> 40 & 1 {
+            0 => drop(wiring.bus.read(window.space, address, width, 0)),
+            _ => wiring.bus.write(window.space, address, width, seed >> 3, 0),
+        }
+        if random.is_multiple_of(64) {
+            wiring.clock.step(50_000);
+            for id in wiring.alarms.take_due(wiring.clock.now()) {
+                board.timed[id].lock().advance();
+            }
+        }
+    }
+}
+
+/// The state of all devices, each brought to the present first.
+fn saved(board: &Board) -> Vec<Vec<u8>> {
+    board.timed.iter().for_each(|device| device.lock().advance());
+    board.devices.iter().map(|device| device.lock().save()).collect()
+}
+
+#[test]
+fn devices_have_names_of_their_own() {
+    let (board, _) = board();
+    let names: HashSet<String> = board.devices.iter().map(|device| device.lock().name().to_owned()).collect();
+    assert_eq!(names.len(), board.devices.len(), "{names:?}");
+    assert!(names.len() >= 15, "{names:?}");
+}
+
+#[test]
+fn every_device_takes_its_state_back_after_any_accesses() {
+    let (board, wiring) = board();
+    disturb(&wiring, &board, 20_000);
+    let before = saved(&board);
+    let now = wiring.clock.now();
+    disturb(&wiring, &board, 20_000);
+    assert_ne!(saved(&board), before, "the accesses changed something");
+    wiring.clock.set(now);
+    for (device, state) in board.devices.iter().zip(&before) {
+        let mut device = device.lock();
+        let name = device.name().to_owned();
+        device.load(state).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    for (device, state) in board.devices.iter().zip(&before) {
+        let device = device.lock();
+        assert!(&device.save() == state, "{} differs", device.name());
+    }
+}
+
+#[test]
+fn damaged_states_are_refused_and_change_nothing() {
+    let (board, wiring) = board();
+    disturb(&wiring, &board, 5_000);
+    let before = saved(&board);
+    for (device, state) in board.devices.iter().zip(&before) {
+        let mut device = device.lock();
+        assert!(device.load(&state[..state.len() / 2]).is_err(), "{} took half a state", device.name());
+        assert_eq!(&device.save(), state, "{}", device.name());
+    }
+}
+
+#[test]
+fn unclaimed_ports_read_ones() {
+    let (_board, wiring) = board();
+    assert_eq!(wiring.bus.read(Space::Port, 0x1234, Width::Dword, 0), 0xFFFF_FFFF);
+}
