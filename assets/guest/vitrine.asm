@@ -133,10 +133,14 @@ controller_ready:
 
 timer_interrupt:
         pushad
+        push    ds                      ; what it interrupts may copy within the screen
+        xor     ax, ax
+        mov     ds, ax
         inc     dword [ticks]
         call    play_tune
         mov     al, 0x20                ; end of interrupt
         out     0x20, al
+        pop     ds
         popad
         iret
 
@@ -226,6 +230,9 @@ show_bar:
 keyboard_interrupt:
         push    ax
         push    bx
+        push    ds
+        xor     ax, ax
+        mov     ds, ax
         in      al, 0x60
         inc     dword [keys]
         mov     bl, [arrived]
@@ -234,6 +241,7 @@ keyboard_interrupt:
         mov     [queue + bx], al
         mov     al, 0x20
         out     0x20, al
+        pop     ds
         pop     bx
         pop     ax
         iret

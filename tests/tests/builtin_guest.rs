@@ -15,11 +15,16 @@ fn press(guest: &Guest, key: Key) {
     guest.session().key(key, false);
 }
 
+/// The number its page shows after `label`.
+fn number(guest: &Guest, label: &str) -> Option<u64> {
+    let screen = guest.session().screen_text()?;
+    let line = screen.lines().find(|line| line.contains(label))?;
+    line.split(label).nth(1)?.split_whitespace().next()?.parse().ok()
+}
+
 /// The number of 8254 interrupts its page shows.
 fn ticks(guest: &Guest) -> Option<u64> {
-    let screen = guest.session().screen_text()?;
-    let line = screen.lines().find(|line| line.contains("Ticks"))?;
-    line.split("Ticks").nth(1)?.split_whitespace().next()?.parse().ok()
+    number(guest, "Ticks")
 }
 
 #[test]
@@ -37,11 +42,15 @@ fn what_is_typed_arrives_and_f4_switches_off() {
     for platform in platforms() {
         let guest = start(platform);
         guest.wait_screen("Typed", 10);
-        guest.session().type_text("vitrine");
-        guest.wait_until(20, "the typed word", || {
+        let text = "a virtual machine one can see through";
+        guest.session().type_text(text);
+        guest.wait_until(20, "the typed words", || {
             let screen = guest.session().screen_text().unwrap_or_default();
-            screen.lines().any(|line| line.contains("Typed") && line.contains("vitrine"))
+            screen.lines().any(|line| line.contains("Typed") && line.contains(text))
         });
+        // The answer to the guest's own command, and two of each key: none came twice, and none got lost.
+        let codes = 1 + 2 * text.len() as u64;
+        guest.wait_until(20, "all scan codes", || number(&guest, "Keyboard") == Some(codes));
         press(&guest, Key::F4);
         assert_eq!(guest.wait_end(20), Ending::PoweredOff, "{platform:?}");
     }

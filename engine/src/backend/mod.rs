@@ -49,6 +49,16 @@ pub trait Vcpu: Send {
         }
     }
 
+    /// The machine stands still from here on: so does what the host counts for this vCPU (timers, time-stamps).
+    fn freeze(&mut self) -> Result<(), VcpuError> {
+        Ok(())
+    }
+
+    /// The machine goes on: time does where it was frozen.
+    fn thaw(&mut self) -> Result<(), VcpuError> {
+        Ok(())
+    }
+
     /// A handle with which any thread takes control back, at once.
     fn kicker(&self) -> Kicker;
 

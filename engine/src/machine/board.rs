@@ -38,6 +38,9 @@ use crate::stats::LineCount;
 /// How long a key stays down, and up, while text is typed.
 pub const KEYSTROKE: Duration = Duration::from_millis(8);
 
+/// How long the typist waits for a guest that does not read its keyboard.
+pub const LONGEST_KEYSTROKE: Duration = Duration::from_millis(250);
+
 /// Room behind RAM: video memory and the system BIOS.
 pub const EXTRA_BYTES: u64 = VgaCard::MEMORY_BYTES + (1 << 20);
 

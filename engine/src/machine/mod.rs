@@ -266,6 +266,9 @@ impl Machine {
             Scheduler::global().hold(entity);
         }
         self.clock.stop();
+        if let Err(reason) = self.freeze() {
+            self.fail(reason);
+        }
         for cpu in self.cpus.iter() {
             // The samples of a machine that stands still are exact. A vCPU that cannot be read has
             // reported that already.
@@ -275,6 +278,9 @@ impl Machine {
 
     /// Lets time and vCPUs go on.
     pub fn release(&self) {
+        if let Err(reason) = self.thaw() {
+            return self.fail(reason);
+        }
         self.clock.start();
         self.bell.ring();
         for entity in self.entities.iter() {
@@ -282,9 +288,26 @@ impl Machine {
         }
     }
 
-    /// Ends the vCPUs' threads, if they have their own. Only while held, for good.
+    /// Stops what the host's kernel counts for the guest; our clock stands still already.
+    fn freeze(&self) -> Result<(), String> {
+        self.platform.freeze()?;
+        self.cpus.iter().try_for_each(|cpu| cpu.freeze().map_err(|error| error.to_string()))
+    }
+
+    fn thaw(&self) -> Result<(), String> {
+        self.platform.thaw()?;
+        self.cpus.iter().try_for_each(|cpu| cpu.thaw().map_err(|error| error.to_string()))
+    }
+
+    fn fail(&self, reason: String) {
+        self.wires.wish(Wish::Cpu(Incident::Failed { cpu: 0, reason }));
+    }
+
+    /// Ends all threads of the machine; its last frame stays. Only while held, for good.
     pub fn retire(&self) {
         self.screen.update();
+        self.screen.close();
+        self.bell.close();
         for entity in self.entities.iter() {
             Scheduler::global().retire(entity);
         }
@@ -300,6 +323,9 @@ impl Machine {
     /// Resets the vCPUs alone, as the keyboard controller and port 0x92 do.
     pub fn reset_cpus(&self) -> Result<(), String> {
         self.hold();
+        if let Some(fabric) = self.board.fabric() {
+            (0..self.cpus.len()).for_each(|cpu| fabric.init(cpu));
+        }
         let result = self.reset_registers();
         if result.is_ok() {
             self.release();
@@ -340,17 +366,19 @@ impl Machine {
         self.board.keyboard.lock().key(key, pressed);
     }
 
-    /// Types text, at a pace at which a BIOS with a 16-key buffer keeps up.
+    /// Types text, at a pace at which a BIOS with a 16-key buffer keeps up, and no faster than the guest reads.
     pub fn type_text(&self, text: &str) {
         let _one_typist = self.typist.lock();
         for keys in text.chars().filter_map(typing::type_text) {
-            for key in keys {
-                self.key(*key, true);
+            let (down, up) = (keys.iter().map(|key| (key, true)), keys.iter().rev().map(|key| (key, false)));
+            for (key, pressed) in down.chain(up) {
+                self.key(*key, pressed);
                 std::thread::sleep(board::KEYSTROKE);
-            }
-            for key in keys.iter().rev() {
-                self.key(*key, false);
-                std::thread::sleep(board::KEYSTROKE);
+                // The keyboard's buffer holds 16 codes, and a busy guest may not look for a while.
+                let asked = Instant::now();
+                while !self.board.keyboard.lock().is_idle() && asked.elapsed() < board::LONGEST_KEYSTROKE {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
             }
         }
     }
@@ -407,6 +435,8 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        self.screen.close();
+        self.bell.close();
         // The wires hold the vCPUs, whose reports hold the wires.
         self.wires.cpus.store(None);
         self.wires.entities.store(None);

@@ -59,6 +59,22 @@ impl Platform {
         }
     }
 
+    /// Stops what the host's kernel counts for the machine, whose vCPUs stand still.
+    pub fn freeze(&self) -> Result<(), String> {
+        match &self.engine {
+            Engine::Soft(_) => Ok(()),
+            Engine::Kvm(vm) => vm.freeze().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Lets it go on from there.
+    pub fn thaw(&self) -> Result<(), String> {
+        match &self.engine {
+            Engine::Soft(_) => Ok(()),
+            Engine::Kvm(vm) => vm.thaw().map_err(|error| error.to_string()),
+        }
+    }
+
     /// The interrupt controllers for `cpus` vCPUs.
     pub fn controllers(
         &self,

@@ -1,5 +1,6 @@
 //! The thread that turns what the video adapter scans out into frames, at most 60 times a second.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub struct Screen {
     vga: Shared<VgaCard>,
     writer: Mutex<FrameWriter>,
     reader: FrameReader,
+    closed: AtomicBool,
 }
 
 impl Screen {
@@ -27,7 +29,8 @@ impl Screen {
         if let Some(waker) = waker {
             reader.set_waker(move || waker());
         }
-        let screen = Arc::new(Screen { vga, writer: Mutex::new(writer), reader });
+        let screen =
+            Arc::new(Screen { vga, writer: Mutex::new(writer), reader, closed: AtomicBool::new(false) });
         let weak = Arc::downgrade(&screen);
         let body = move || refresh(&weak);
         thread::Builder::new().name("screen".into()).spawn(body).expect("the host has room for a thread");
@@ -50,13 +53,18 @@ impl Screen {
         self.writer.lock().show(&picture);
     }
 
+    /// Ends its thread: nothing changes any more.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
     fn picture(&self) -> Picture {
         self.vga.lock().scan()
     }
 }
 
 fn refresh(screen: &Weak<Screen>) {
-    while let Some(screen) = screen.upgrade() {
+    while let Some(screen) = screen.upgrade().filter(|screen| !screen.closed.load(Ordering::Relaxed)) {
         if screen.vga.lock().touched() {
             screen.update();
         }

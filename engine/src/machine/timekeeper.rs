@@ -7,33 +7,47 @@ use std::time::Duration;
 use hardware::{Alarms, Clock, Device, Shared};
 use parking_lot::{Condvar, Mutex};
 
-/// Longest sleep: a machine that went away is noticed at least this often.
+/// Longest sleep; a clock whose rate was changed is noticed at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 /// Wakes the timekeeper when a deadline moved forward or time started.
 #[derive(Default)]
 pub struct Bell {
-    rung: Mutex<bool>,
+    state: Mutex<State>,
     condition: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    rung: bool,
+    closed: bool,
 }
 
 impl Bell {
     /// Wakes it.
     pub fn ring(&self) {
-        *self.rung.lock() = true;
+        self.state.lock().rung = true;
         self.condition.notify_one();
     }
 
-    fn wait(&self, longest: Duration) {
-        let mut rung = self.rung.lock();
-        if !*rung {
-            self.condition.wait_for(&mut rung, longest);
+    /// Ends the timekeeper.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+        self.condition.notify_one();
+    }
+
+    /// Waits until it is rung; says whether to go on.
+    fn wait(&self, longest: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.rung && !state.closed {
+            self.condition.wait_for(&mut state, longest);
         }
-        *rung = false;
+        state.rung = false;
+        !state.closed
     }
 }
 
-/// Starts the thread. It ends when `devices` (indexed by alarm id) are gone.
+/// Starts the thread. It ends when `bell` is closed, or `devices` (indexed by alarm id) are gone.
 pub fn start(clock: Clock, alarms: Arc<Alarms>, bell: Arc<Bell>, devices: Weak<Vec<Shared<dyn Device>>>) {
     let keep = move || {
         while let Some(devices) = devices.upgrade() {
@@ -42,7 +56,9 @@ pub fn start(clock: Clock, alarms: Arc<Alarms>, bell: Arc<Bell>, devices: Weak<V
                 devices[id].lock().advance();
             }
             drop(devices);
-            bell.wait(until_next(&clock, &alarms));
+            if !bell.wait(until_next(&clock, &alarms)) {
+                return;
+            }
         }
     };
     thread::Builder::new().name("timekeeper".into()).spawn(keep).expect("the host has room for a thread");

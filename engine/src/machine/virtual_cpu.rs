@@ -108,9 +108,9 @@ impl VirtualCpu {
     pub fn reset(&self, registers: &Registers) -> Result<(), VcpuError> {
         let waiting = self.index > 0 && !self.startup_in_kernel;
         *self.startup.lock() = Startup { waiting, ..Startup::default() };
-        for signal in [Signal::Nmi, Signal::Kick, Signal::Interrupt] {
-            self.pins.lower(signal);
-        }
+        // INTR is its controller's level, and stays.
+        self.pins.lower(Signal::Nmi);
+        self.pins.lower(Signal::Kick);
         self.backend.lock().reset(registers)?;
         self.sample.store(Some(Arc::new(registers.clone())));
         Ok(())
@@ -126,6 +126,16 @@ impl VirtualCpu {
         let registers = self.backend.lock().registers()?;
         self.sample.store(Some(Arc::new(registers.clone())));
         Ok(registers)
+    }
+
+    /// Its time stands still from here on. Only while held.
+    pub fn freeze(&self) -> Result<(), VcpuError> {
+        self.backend.lock().freeze()
+    }
+
+    /// Its time goes on.
+    pub fn thaw(&self) -> Result<(), VcpuError> {
+        self.backend.lock().thaw()
     }
 
     /// The bus this vCPU sees.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// What an entity runs.
 pub trait Run: Send + Sync {
@@ -43,6 +43,8 @@ pub(super) struct Status {
 /// One schedulable thing.
 pub struct Entity {
     pub(super) run: Arc<dyn Run>,
+    /// Its lane waits here, with the scheduler's lock.
+    pub(super) work: Condvar,
     /// Only changed under the scheduler's lock.
     status: Mutex<Status>,
     lane: AtomicBool,
@@ -61,6 +63,7 @@ impl Entity {
     pub fn new(run: Arc<dyn Run>) -> Arc<Entity> {
         Arc::new(Entity {
             run,
+            work: Condvar::new(),
             status: Mutex::new(Status { place: Place::Parked, woken: false, held: true, retired: false }),
             lane: AtomicBool::new(false),
             shares: AtomicU64::new(DEFAULT_SHARES),

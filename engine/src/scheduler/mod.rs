@@ -18,15 +18,18 @@ use entity::{Place, Status};
 /// How long a vCPU may run while others wait for a worker.
 pub const QUANTUM: Duration = Duration::from_millis(5);
 
+/// Longest slice while nobody waits, and on a lane: samples are taken at least this often.
+const UNCONTENDED: Duration = Duration::from_millis(20);
+
 /// The pool. One serves the whole process.
 pub struct Scheduler {
     state: Mutex<State>,
-    /// Signalled when an entity becomes ready.
+    /// Signalled, for one worker, when an entity becomes ready that has no lane.
     work: Condvar,
     /// Signalled when an entity stops running.
     stopped: Condvar,
-    /// Signalled when the first slice starts, for the quantum timer.
-    started: Condvar,
+    /// Signalled when the quantum timer must look before it meant to.
+    sooner: Condvar,
 }
 
 #[derive(Default)]
@@ -38,6 +41,10 @@ struct State {
     running: Vec<(Arc<Entity>, Instant)>,
     /// Virtual time of the entity that ran last: newcomers start here, not at zero.
     now: u64,
+    /// Workers that wait for something to do.
+    idle: usize,
+    /// When the quantum timer looks next.
+    timer: Option<Instant>,
 }
 
 impl Scheduler {
@@ -53,7 +60,7 @@ impl Scheduler {
             state: Mutex::default(),
             work: Condvar::new(),
             stopped: Condvar::new(),
-            started: Condvar::new(),
+            sooner: Condvar::new(),
         });
         for number in 0..workers {
             let pool = scheduler.clone();
@@ -99,8 +106,10 @@ impl Scheduler {
     /// Holds `entity` for good and ends its lane, if it has one.
     pub fn retire(&self, entity: &Arc<Entity>) {
         self.hold(entity);
+        // Under the lock: its lane looks at the mark under it before it waits.
+        let _state = self.state.lock();
         entity.status(|status| status.retired = true);
-        self.announce();
+        entity.work.notify_one();
     }
 
     fn ready(&self, state: &mut State, entity: &Arc<Entity>) {
@@ -116,15 +125,18 @@ impl Scheduler {
                 false
             }
         });
-        if newly {
-            state.queue(entity);
-            self.announce();
+        if !newly {
+            return;
         }
-    }
-
-    /// Wakes those who may run a ready entity. Workers and lanes wait on one condition, so all must look.
-    fn announce(&self) {
-        self.work.notify_all();
+        state.queue(entity);
+        if entity.has_lane() {
+            entity.work.notify_one();
+        } else if state.idle > 0 {
+            self.work.notify_one();
+        } else {
+            // It waits for a worker: slices are shorter from now on.
+            self.sooner.notify_one();
+        }
     }
 
     /// A worker: runs whichever entity is due, or only `lane`.
@@ -148,13 +160,21 @@ impl Scheduler {
                     status.place = Place::Running;
                     status.woken = false;
                 });
-                if state.running.is_empty() {
-                    self.started.notify_one();
+                let now = Instant::now();
+                state.running.push((entity.clone(), now));
+                if state.timer.is_none_or(|timer| timer > now + state.slice_of(&entity)) {
+                    self.sooner.notify_one();
                 }
-                state.running.push((entity.clone(), Instant::now()));
                 return Some(entity);
             }
-            self.work.wait(&mut state);
+            match lane {
+                Some(entity) => entity.work.wait(&mut state),
+                None => {
+                    state.idle += 1;
+                    self.work.wait(&mut state);
+                    state.idle -= 1;
+                }
+            }
         }
     }
 
@@ -168,8 +188,8 @@ impl Scheduler {
             again
         });
         if again {
+            // Nobody need be told: this worker takes one entity now, so no more of them wait than before.
             state.queue(entity);
-            self.announce();
         }
         self.stopped.notify_all();
     }
@@ -197,9 +217,10 @@ impl State {
         entity.status(|status: &mut Status| status.place = Place::Parked);
     }
 
-    /// Whether anyone waits for a worker of the pool.
-    fn contended(&self) -> bool {
-        self.ready.values().any(|entity| !entity.has_lane())
+    /// How long `entity` may run now before others, or the monitor, get their turn.
+    fn slice_of(&self, entity: &Entity) -> Duration {
+        let contended = !entity.has_lane() && self.ready.values().any(|waiting| !waiting.has_lane());
+        if contended { QUANTUM } else { UNCONTENDED }
     }
 }
 

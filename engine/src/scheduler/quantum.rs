@@ -1,31 +1,28 @@
 //! The host's interval timer: ends slices, so that control always comes back to the monitor.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{QUANTUM, Scheduler};
+use super::Scheduler;
 
-/// Longest slice while nobody waits: samples are taken and commands seen at least this often.
-const UNCONTENDED: Duration = Duration::from_millis(20);
-
-/// Body of the timer thread.
+/// Body of the timer thread: sleeps until the first slice is over, or for ever while nothing runs.
 pub fn keep(scheduler: &Scheduler) {
     let mut state = scheduler.state.lock();
     loop {
-        if state.running.is_empty() {
-            scheduler.started.wait(&mut state);
-            continue;
-        }
-        let quantum = if state.contended() { QUANTUM } else { UNCONTENDED };
         let now = Instant::now();
-        for (entity, begun) in &mut state.running {
-            if now.duration_since(*begun) >= quantum {
+        let mut running = std::mem::take(&mut state.running);
+        for (entity, begun) in &mut running {
+            if now >= *begun + state.slice_of(entity) {
                 entity.preempt();
                 *begun = now;
             }
         }
-        // Contention may begin while this sleeps, so it never sleeps longer than the short quantum.
-        let next = state.running.iter().map(|(_, begun)| *begun + QUANTUM).min().expect("not empty");
-        let sleep = next.max(now + QUANTUM / 5);
-        scheduler.started.wait_until(&mut state, sleep);
+        state.running = running;
+        state.timer = state.running.iter().map(|(entity, begun)| *begun + state.slice_of(entity)).min();
+        match state.timer {
+            None => scheduler.sooner.wait(&mut state),
+            Some(timer) => {
+                scheduler.sooner.wait_until(&mut state, timer);
+            }
+        }
     }
 }

@@ -35,12 +35,24 @@ impl Chips {
         Ok(Chips { irqchips, pit: fd.get_pit2().map_err(failed)? })
     }
 
-    /// Tells the kernel.
-    pub fn write(&self, fd: &VmFd) -> Result<(), VcpuError> {
-        for chip in &self.irqchips {
-            fd.set_irqchip(chip).map_err(failed)?;
-        }
+    /// Tells the kernel of the interrupt controllers.
+    pub fn write_controllers(&self, fd: &VmFd) -> Result<(), VcpuError> {
+        self.irqchips.iter().try_for_each(|chip| fd.set_irqchip(chip).map_err(failed))
+    }
+
+    /// Tells the kernel of the timer, which runs from now on.
+    pub fn write_timer(&self, fd: &VmFd) -> Result<(), VcpuError> {
         fd.set_pit2(&self.pit).map_err(failed)
+    }
+
+    /// The timer.
+    pub fn timer(&self) -> &kvm_pit_state2 {
+        &self.pit
+    }
+
+    /// With `timer` in place of its own, if there is one.
+    pub fn with_timer(self, timer: Option<kvm_pit_state2>) -> Chips {
+        Chips { pit: timer.unwrap_or(self.pit), ..self }
     }
 
     /// The saved form.

@@ -8,6 +8,7 @@ pub mod cpuid;
 pub mod debug;
 pub mod exit;
 pub mod fpu;
+pub mod freeze;
 pub mod host;
 mod ioctl;
 pub mod irqchip;

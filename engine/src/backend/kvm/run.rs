@@ -145,20 +145,28 @@ impl KvmVcpu {
             return Ok(());
         }
         let stepping = self.debugging.is_stepping();
-        if self.pins.is_raised(Signal::Interrupt)
+        if let Some(vector) = self.waiting_vector.take() {
+            self.inject(vector)?;
+        }
+        if self.waiting_vector.is_none()
+            && self.pins.is_raised(Signal::Interrupt)
             && !stepping
             && self.can_take_interrupt()?
             && let Some(vector) = bus.acknowledge_interrupt()
         {
             self.inject(vector)?;
         }
-        let wait = !stepping && self.pins.is_raised(Signal::Interrupt);
+        let wait = !stepping && (self.pins.is_raised(Signal::Interrupt) || self.waiting_vector.is_some());
         self.fd.get_kvm_run().request_interrupt_window = u8::from(wait);
         Ok(())
     }
 
     fn inject(&mut self, vector: u8) -> Result<(), VcpuError> {
-        ioctl::interrupt(&self.fd, vector).map_err(run_error("KVM does not take an interrupt"))?;
+        match ioctl::interrupt(&self.fd, vector) {
+            // The kernel's local APIC holds one already, which it delivers with the next entry.
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => self.waiting_vector = Some(vector),
+            taken => taken.map_err(run_error("KVM does not take an interrupt"))?,
+        }
         self.halted = false;
         // One at a time: the next is offered after the guest was entered.
         self.fd.get_kvm_run().ready_for_interrupt_injection = 0;

@@ -84,6 +84,7 @@ impl KvmVcpu {
     pub(super) fn reset_state(&mut self, state: &Registers) -> Result<(), VcpuError> {
         self.write_state(state)?;
         self.deadline = 0;
+        self.waiting_vector = None;
         if let Some(lapic) = &self.lapic_at_reset {
             self.fd.set_lapic(lapic).map_err(registers_error)?;
             self.set_run_state(match self.index {
@@ -91,7 +92,7 @@ impl KvmVcpu {
                 _ => KVM_MP_STATE_UNINITIALIZED, // waits for a start-up message
             })?;
         }
-        Ok(())
+        self.freeze_again()
     }
 
     pub(super) fn read_beside(&mut self) -> Result<Vec<u8>, VcpuError> {
@@ -112,7 +113,8 @@ impl KvmVcpu {
         if self.has_kernel_apic() {
             let (run_state, lapic) = chips::decode_lapic(state).ok_or_else(other)?;
             self.fd.set_lapic(&lapic).map_err(registers_error)?;
-            return self.set_run_state(run_state);
+            self.set_run_state(run_state)?;
+            return self.freeze_again();
         }
         // Saved by the software CPU there is none: its deadline is the local APIC's.
         self.deadline = match state {
@@ -124,7 +126,7 @@ impl KvmVcpu {
     fn set_run_state(&self, mp_state: u32) -> Result<(), VcpuError> {
         self.fd.set_mp_state(kvm_mp_state { mp_state }).map_err(registers_error)
     }
-    fn tsc_offset(&self) -> u64 {
+    pub(super) fn tsc_offset(&self) -> u64 {
         if self.tsc_offset
             && let Ok(offset) = ioctl::tsc_offset(&self.fd)
         {
@@ -135,7 +137,7 @@ impl KvmVcpu {
         msr::read(&self.fd, msr::TSC).map_or(0, |guest| guest.wrapping_sub(host))
     }
 
-    fn set_tsc_offset(&self, offset: u64) -> Result<(), VcpuError> {
+    pub(super) fn set_tsc_offset(&self, offset: u64) -> Result<(), VcpuError> {
         if self.tsc_offset && ioctl::set_tsc_offset(&self.fd, offset).is_ok() {
             return Ok(());
         }
@@ -158,7 +160,7 @@ pub(super) fn keeps_tsc_offset(vcpu: &VcpuFd) -> bool {
     ioctl::set_tsc_offset(vcpu, before).is_ok() && kept
 }
 
-fn host_timestamp() -> u64 {
+pub(super) fn host_timestamp() -> u64 {
     // SAFETY: every x86-64 processor has the instruction.
     unsafe { std::arch::x86_64::_rdtsc() }
 }

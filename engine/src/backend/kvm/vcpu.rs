@@ -9,6 +9,7 @@ use kvm_ioctls::VcpuFd;
 
 use super::bell::KvmBell;
 use super::debug::{self, Debugging};
+use super::freeze::FrozenTimer;
 use super::state::keeps_tsc_offset;
 use super::vm::{KvmVm, create};
 use crate::backend::{InterruptMode, Kicker, Vcpu, VcpuError, VcpuErrorKind};
@@ -24,6 +25,8 @@ pub struct KvmVcpu {
     pub(super) run_bytes: usize,
     /// HLT came out (never with a local APIC in the kernel, where HLT blocks).
     pub(super) halted: bool,
+    /// Acknowledged, and not yet taken by the kernel, which still holds the one before (`split`).
+    pub(super) waiting_vector: Option<u8>,
     /// The next KVM_RUN has to complete an instruction whose access was served.
     pub(super) incomplete: bool,
     /// What the run area says about interrupts is of the present state.
@@ -39,6 +42,8 @@ pub struct KvmVcpu {
     pub(super) tsc_offset: bool,
     /// The local APIC as the kernel made it, where it has one.
     pub(super) lapic_at_reset: Option<Box<kvm_lapic_state>>,
+    /// Where its time stands, while it stands still.
+    pub(super) frozen: Option<FrozenTimer>,
 }
 
 impl KvmVcpu {
@@ -63,6 +68,7 @@ impl KvmVcpu {
             run_bytes: vm.fd().run_size(),
             bell: Arc::new(bell),
             halted: false,
+            waiting_vector: None,
             incomplete: false,
             run_area_is_current: false,
             debugging: Debugging::new(features.guest_debug, features.debug_flags),
@@ -72,6 +78,7 @@ impl KvmVcpu {
             avx,
             tsc_offset: features.tsc_offset && keeps_tsc_offset(&fd),
             lapic_at_reset,
+            frozen: None,
             fd,
             vm,
             index,
@@ -139,6 +146,14 @@ impl Vcpu for KvmVcpu {
 
     fn load_beside(&mut self, state: &[u8]) -> Result<(), VcpuError> {
         self.write_beside(state)
+    }
+
+    fn freeze(&mut self) -> Result<(), VcpuError> {
+        self.freeze_time()
+    }
+
+    fn thaw(&mut self) -> Result<(), VcpuError> {
+        self.thaw_time()
     }
 
     fn kicker(&self) -> Kicker {

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::bell::KvmBell;
 use super::chips::Chips;
+use super::freeze::Freezer;
 use super::host::{Features, Host};
 use super::slots::{self, Slot};
 use super::vcpu::KvmVcpu;
@@ -48,6 +49,7 @@ pub struct KvmVm {
     end_of_interrupt: OnceLock<EndOfInterrupt>,
     /// The kernel's interrupt controllers and timer as it made them (`kernel` mode).
     chips_at_reset: Option<Chips>,
+    pub(super) freezer: Freezer,
 }
 
 impl KvmVm {
@@ -94,6 +96,7 @@ impl KvmVm {
             trouble: Mutex::default(),
             end_of_interrupt: OnceLock::new(),
             chips_at_reset,
+            freezer: Freezer::default(),
         });
         let follower = Arc::downgrade(&vm);
         vm.memory.on_layout_change(move || {
@@ -146,13 +149,13 @@ impl KvmVm {
     /// Resets the interrupt controllers and the timer that the kernel has. The local APICs are reset with
     /// their vCPUs.
     pub fn reset_chips(&self) -> Result<(), VcpuError> {
-        self.chips_at_reset.as_ref().map_or(Ok(()), |chips| chips.write(&self.fd))
+        self.chips_at_reset.as_ref().map_or(Ok(()), |chips| self.write_chips(chips))
     }
 
     /// The state of the chips the kernel has; empty where it has none.
     pub fn save_chips(&self) -> Result<Vec<u8>, VcpuError> {
         match self.mode {
-            InterruptMode::Kernel => Ok(Chips::read(&self.fd)?.encode()),
+            InterruptMode::Kernel => Ok(Chips::read(&self.fd)?.with_timer(self.freezer.pit()).encode()),
             InterruptMode::Glass | InterruptMode::Split => Ok(Vec::new()),
         }
     }
@@ -161,13 +164,21 @@ impl KvmVm {
     pub fn load_chips(&self, state: &[u8]) -> Result<(), VcpuError> {
         let chips = Chips::decode(state);
         match (self.mode, chips) {
-            (InterruptMode::Kernel, Some(chips)) => chips.write(&self.fd),
+            (InterruptMode::Kernel, Some(chips)) => self.write_chips(&chips),
             (InterruptMode::Glass | InterruptMode::Split, _) if state.is_empty() => Ok(()),
             _ => {
                 let text = "the saved machine had its interrupt controllers elsewhere: choose the interrupt \
                             mode it was saved with";
                 Err(VcpuError::new(VcpuErrorKind::Registers, text))
             }
+        }
+    }
+
+    fn write_chips(&self, chips: &Chips) -> Result<(), VcpuError> {
+        chips.write_controllers(&self.fd)?;
+        match self.freezer.replace_pit(chips.timer()) {
+            true => Ok(()),
+            false => chips.write_timer(&self.fd),
         }
     }
 

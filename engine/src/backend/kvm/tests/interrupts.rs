@@ -160,3 +160,35 @@ fn with_the_kernels_controllers_a_line_reaches_the_guest() {
     device.join().unwrap();
     assert!(guest.board.seen().contains(&("out", 0x10, 1, 0x66)));
 }
+
+#[test]
+fn no_interrupt_of_the_pic_is_lost_with_a_split_controller() {
+    const EACH: u16 = 300;
+    let code = [0xFB, 0xEB, 0xFE]; // sti; jmp $
+    let Some(mut guest) = guest_in(InterruptMode::Split, &code) else { return };
+    let counts = |at: u8| [0xFF, 0x06, at, 0x06, 0xCF]; // inc word [0x0600 + at]; iret
+    guest.handler(0x20, 0x500, &counts(0));
+    guest.handler(0x21, 0x520, &counts(2));
+    (0..EACH).for_each(|_| [0x20, 0x21].into_iter().for_each(|vector| guest.board.raise(vector)));
+    let counted = |board: &super::board::Board| {
+        let mut words = [0; 4];
+        board.memory.read_at(0x600, &mut words);
+        [u16::from_le_bytes([words[0], words[1]]), u16::from_le_bytes([words[2], words[3]])]
+    };
+    let kicker = guest.vcpu.kicker();
+    let board = guest.board.clone();
+    let pesterer = std::thread::spawn(move || {
+        // Each nudge may come between an acknowledge and the entry that delivers its vector.
+        for _ in 0..200_000 {
+            kicker.nudge();
+            if counted(&board) == [EACH, EACH] {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        kicker.kick();
+    });
+    assert_eq!(guest.run(), Stop::Kicked);
+    pesterer.join().unwrap();
+    assert_eq!(counted(&guest.board), [EACH, EACH]);
+}
