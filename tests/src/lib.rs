@@ -1,5 +1,7 @@
 //! Whole-machine tests: how a test gets a machine on each backend, and what it waits for.
 
+pub mod assembler;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -73,9 +75,13 @@ impl Guest {
 
     /// Starts a flat program from `tests/guests` (already assembled) on `platform`.
     pub fn flat(code: &[u8], platform: Platform) -> Guest {
+        Guest::flat_in(Profile::new("test"), code, platform)
+    }
+
+    /// Starts a flat program in the machine of `profile`, on `platform`.
+    pub fn flat_in(mut profile: Profile, code: &[u8], platform: Platform) -> Guest {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), code).expect("room for a small file");
-        let mut profile = Profile::new("test");
         profile.direct = Some(Direct::Flat(file.path().to_owned()));
         profile.debug_exit = true;
         Guest::start(profile, platform)
@@ -121,6 +127,25 @@ impl Guest {
                 self.debug_console(),
             );
         }
+    }
+
+    /// Waits for the end by the debug-exit port; fails with the check that failed and the registers.
+    pub fn wait_pass(&self, seconds: u64) {
+        let ending = self.wait_end(seconds);
+        if ending == Ending::DebugExit(0) {
+            return;
+        }
+        let registers = self.session.registers(0);
+        let words = registers.as_ref().map(|r| r.general.map(|word| format!("{word:x}")).join(" "));
+        let got = registers.as_ref().map_or(0, |r| r.general[5]);
+        panic!(
+            "{:?}: {ending:?}: a check failed with EAX {got:#x}\nregisters: {}\nflags: {:x?}\ndebug console: {}\nserial: {}",
+            self.platform,
+            words.unwrap_or_default(),
+            registers.map(|r| r.rflags),
+            self.debug_console(),
+            self.serial(),
+        );
     }
 
     /// Waits for the end of the run.

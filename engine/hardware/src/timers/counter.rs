@@ -158,8 +158,8 @@ impl Counter {
             self.reload(at);
         }
         rises += self.rises(self.seen, t);
-        if self.held.is_none() && self.start.is_some_and(|start| self.seen < start && start <= t) {
-            // The count register has just been copied into the counting element.
+        if self.start.is_some_and(|start| self.seen < start && start <= t) {
+            // The count register has just been copied into the counting element, also while the gate is low.
             self.null_count = self.reload_at.is_some();
         }
         self.seen = t;

@@ -55,6 +55,19 @@ fn mode_0_is_held_by_its_gate() {
 }
 
 #[test]
+fn a_low_gate_does_not_keep_a_count_from_being_loaded() {
+    // Datasheet, mode 0: "if an initial count is written while GATE = 0, it will still be loaded on the next CLK".
+    for mode in [0, 2, 3, 4] {
+        let mut counter = programmed(mode, 4, false);
+        counter.latch_status(0);
+        assert_eq!(counter.read(0) & 0x40, 0x40, "mode {mode}");
+        counter.advance(1);
+        counter.latch_status(1);
+        assert_eq!(counter.read(1) & 0x40, 0, "mode {mode}");
+    }
+}
+
+#[test]
 fn mode_0_stops_at_the_first_byte_of_two() {
     let mut counter = Counter::new(true);
     counter.control(0x30, 0);
