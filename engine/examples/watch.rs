@@ -53,7 +53,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", state(&registers, &code));
         }
         let frame = machine.screen().frame();
-        let screen = machine.screen().text().unwrap_or_else(|| format!("({}x{} picture)", frame.width, frame.height));
+        let screen =
+            machine.screen().text().unwrap_or_else(|| format!("({}x{} picture)", frame.width, frame.height));
         if !plan.quiet || screen != last.0 {
             println!("{screen}");
         }
@@ -79,10 +80,12 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<(Profile, Plan), Box
     let mut profile = Profile::new("watch");
     profile.backend = engine::backend::Backend::Soft;
     profile.snapshot = true;
-    let mut plan = Plan { every: Duration::from_secs(1), times: 10, quiet: false, typed: Vec::new(), picture: None };
+    let mut plan =
+        Plan { every: Duration::from_secs(1), times: 10, quiet: false, typed: Vec::new(), picture: None };
     let (mut kernel, mut initrd, mut append) = (None, None, String::new());
     for argument in arguments {
-        let (key, value) = argument.split_once('=').ok_or_else(|| format!("{argument}: KEY=VALUE is expected"))?;
+        let (key, value) =
+            argument.split_once('=').ok_or_else(|| format!("{argument}: KEY=VALUE is expected"))?;
         match key {
             "cdrom" => profile.cdrom = Some(value.into()),
             "floppy" => profile.floppy = Some(value.into()),
@@ -117,7 +120,8 @@ fn place(registers: &Registers, instruction: &str) -> String {
 }
 
 fn state(registers: &Registers, code: &[u8]) -> String {
-    let names = ["ax", "cx", "dx", "bx", "sp", "bp", "si", "di", "8", "9", "10", "11", "12", "13", "14", "15"];
+    let names =
+        ["ax", "cx", "dx", "bx", "sp", "bp", "si", "di", "8", "9", "10", "11", "12", "13", "14", "15"];
     let general: Vec<String> =
         names.iter().zip(registers.general).map(|(name, value)| format!("{name}={value:x}")).collect();
     format!(

@@ -3,7 +3,7 @@
 
 use cpu::registers::general;
 
-use super::{Image, Kernel, Piece, Room, protected};
+use super::{Image, Kernel, Piece, Room, protected, tables};
 
 /// Offsets in the setup header, which has the same place in the file and in the boot parameters.
 mod header {
@@ -40,6 +40,9 @@ const CAN_USE_HEAP: u8 = 1 << 7;
 const UNKNOWN_LOADER: u8 = 0xFF;
 /// First protocol with everything used here (2.06: command line size).
 const OLDEST_VERSION: u16 = 0x0206;
+
+const E820_USABLE: u32 = 1;
+const E820_RESERVED: u32 = 2;
 
 const PARAMETERS_ADDRESS: u64 = 0x7000;
 const COMMAND_LINE_ADDRESS: u64 = 0x2_0000;
@@ -110,13 +113,16 @@ fn boot_parameters(image: &[u8], room: Room) -> Vec<u8> {
     screen[0x0E] = 25;
     screen[0x0F] = 1; // VGA
     screen[0x10] = 16;
-    let usable = room.usable();
-    page[parameters::E820_ENTRIES] = usable.len() as u8;
-    for (n, (start, bytes)) in usable.into_iter().enumerate() {
+    let usable = room.usable().into_iter().map(|range| (range, E820_USABLE));
+    let reserved = tables::RESERVED.into_iter().map(|range| (range, E820_RESERVED));
+    let mut map: Vec<_> = usable.chain(reserved).collect();
+    map.sort_unstable();
+    page[parameters::E820_ENTRIES] = map.len() as u8;
+    for (n, ((start, bytes), kind)) in map.into_iter().enumerate() {
         let entry = &mut page[parameters::E820_TABLE + n * parameters::E820_ENTRY_BYTES..];
         entry[..8].copy_from_slice(&start.to_le_bytes());
         entry[8..16].copy_from_slice(&bytes.to_le_bytes());
-        entry[16..20].copy_from_slice(&1_u32.to_le_bytes());
+        entry[16..20].copy_from_slice(&kind.to_le_bytes());
     }
     page
 }
@@ -131,4 +137,30 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_map_is_sorted_and_keeps_the_tables_out() {
+        let mut image = vec![0; 0x300];
+        image[header::JUMP + 1] = 0x60;
+        let page = boot_parameters(&image, Room { low: 64 << 20, high: 1 << 30 });
+        let entry = |n: usize| {
+            let at = parameters::E820_TABLE + n * parameters::E820_ENTRY_BYTES;
+            let qword = |at: usize| u64::from_le_bytes(page[at..at + 8].try_into().unwrap());
+            (qword(at), qword(at + 8), u32_at(&page, at + 16))
+        };
+        let map: Vec<_> = (0..usize::from(page[parameters::E820_ENTRIES])).map(entry).collect();
+        let expected = [
+            (0, 0x9_FC00, 1),
+            (0x9_FC00, 0x400, 2),
+            (0xE_0000, 0x2_0000, 2),
+            (0x10_0000, 63 << 20, 1),
+            (1 << 32, 1 << 30, 1),
+        ];
+        assert_eq!(map, expected);
+    }
 }

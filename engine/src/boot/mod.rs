@@ -7,6 +7,7 @@ mod linux;
 mod multiboot;
 mod protected;
 mod pvh;
+mod tables;
 
 use std::io;
 use std::path::{Path, PathBuf};

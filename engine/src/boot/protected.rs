@@ -16,6 +16,11 @@ const TASK: u16 = 0x20;
 /// Descriptors: null, null, flat code, flat data, a busy 32-bit TSS that nobody uses.
 const GDT: [u64; 5] = [0, 0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x0000_8B00_0000_0067];
 
+// IA32_MTRR_DEF_TYPE, Intel SDM 3A, 13.11.2.1.
+const MTRR_ENABLE: u64 = 1 << 11;
+const MTRR_FIXED_ENABLE: u64 = 1 << 10;
+const WRITE_BACK: u64 = 6;
+
 /// The descriptor table for [`registers`].
 pub fn descriptors() -> Piece {
     Piece::new(GDT_ADDRESS, GDT.iter().flat_map(|descriptor| descriptor.to_le_bytes()).collect())
@@ -33,6 +38,11 @@ pub fn registers(entry: u64) -> Registers {
     registers.idtr = Table::default();
     registers.rip = entry;
     registers.cr0 = 0x11; // PE, ET
+    // Memory types as firmware sets them: all write-back but 0xA0000 to 0xFFFFF. Linux leaves the page
+    // attribute table alone where it finds the MTRRs off.
+    registers.msrs.mtrr_default = MTRR_ENABLE | MTRR_FIXED_ENABLE | WRITE_BACK;
+    registers.msrs.mtrr_fixed = [0; 11];
+    registers.msrs.mtrr_fixed[..2].fill(WRITE_BACK * 0x0101_0101_0101_0101);
     registers
 }
 

@@ -327,19 +327,31 @@ fn firmware_config(
     boot::set_machine(&mut config, memory.ram_bytes(), memory.low_ram_bytes(), cpus.into());
     boot::set_boot_order(&mut config, order, false);
     boot::set_boot_menu(&mut config, None);
-    let tables = acpi::Tables::new(&acpi::Board {
-        cpus,
-        low_ram_bytes: memory.low_ram_bytes(),
-        serial_ports: 1,
-        floppy: floppy != FloppyType::None,
-        suspend: false,
-    });
-    tables.give_to(&mut config);
-    let identity =
-        smbios::Identity { name: profile.name.clone(), uuid: [0; 16], cpus, ram_bytes: memory.ram_bytes() };
-    smbios::Tables::new(&identity).give_to(&mut config);
+    acpi_tables(profile, memory, floppy != FloppyType::None).give_to(&mut config);
+    smbios_tables(profile, memory).give_to(&mut config);
     config.add_file("vgaroms/vgabios.bin", firmware.video_bios.clone());
     config
+}
+
+/// What the board tells a system about itself, by ACPI.
+pub fn acpi_tables(profile: &Profile, memory: &Memory, floppy: bool) -> acpi::Tables {
+    acpi::Tables::new(&acpi::Board {
+        cpus: profile.cpus as u8,
+        low_ram_bytes: memory.low_ram_bytes(),
+        serial_ports: 1,
+        floppy,
+        suspend: false,
+    })
+}
+
+/// What the board tells a system about itself, by SMBIOS.
+pub fn smbios_tables(profile: &Profile, memory: &Memory) -> smbios::Tables {
+    smbios::Tables::new(&smbios::Identity {
+        name: profile.name.clone(),
+        uuid: [0; 16],
+        cpus: profile.cpus as u8,
+        ram_bytes: memory.ram_bytes(),
+    })
 }
 
 fn floppy_type(geometry: &storage::floppy::FloppyGeometry) -> FloppyType {

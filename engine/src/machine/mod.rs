@@ -4,6 +4,7 @@ mod board;
 mod examine;
 mod guest_bus;
 mod media;
+mod pci_setup;
 mod platform;
 mod screen;
 mod timekeeper;
@@ -159,8 +160,8 @@ impl Machine {
         let cpu_time_at_start = stats::process_cpu_time();
         let memory = Memory::new(profile.memory.bytes(), board::EXTRA_BYTES).map_err(StartError::Memory)?;
         let firmware = find_firmware(profile)?;
-        let image = profile.direct.as_ref().map(|direct| Image::read(direct, &memory)).transpose()?;
         let media = Media::open(profile)?;
+        let image = direct_image(profile, &memory, &media)?;
         let platform = Platform::new(profile, &memory).map_err(StartError::Backend)?;
 
         let wires = Arc::new(Wires::default());
@@ -337,6 +338,9 @@ impl Machine {
         let first = match &self.image {
             Some(image) => {
                 self.board.show_text_mode();
+                if matches!(self.profile.direct, Some(profile::Direct::Kernel { .. })) {
+                    pci_setup::as_firmware_leaves_it(&self.bus);
+                }
                 image.place(&self.memory)
             }
             None => Registers::reset(),
@@ -444,6 +448,17 @@ impl Drop for Machine {
     }
 }
 
+/// What `profile` puts straight into memory. A kernel gets the tables firmware would have left it.
+fn direct_image(profile: &Profile, memory: &Memory, media: &Media) -> Result<Option<Image>, StartError> {
+    let Some(direct) = &profile.direct else { return Ok(None) };
+    let mut image = Image::read(direct, memory)?;
+    if matches!(direct, profile::Direct::Kernel { .. }) {
+        let acpi = board::acpi_tables(profile, memory, media.floppy.is_some());
+        image.add_tables(&acpi, &board::smbios_tables(profile, memory));
+    }
+    Ok(Some(image))
+}
+
 /// The firmware `profile` wants, if any.
 fn find_firmware(profile: &Profile) -> Result<Option<Firmware>, StartError> {
     Ok(match (&profile.firmware, &profile.direct) {
@@ -452,3 +467,6 @@ fn find_firmware(profile: &Profile) -> Result<Option<Firmware>, StartError> {
         (profile::Firmware::Image(path), _) => Some(Firmware::with_bios(path)?),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,9 +25,11 @@ mod index {
     pub const PLATFORM_ID: u32 = 0x17;
     pub const APIC_BASE: u32 = 0x1B;
     pub const EBL_CR_POWERON: u32 = 0x2A;
+    pub const TSC_ADJUST: u32 = 0x3B;
     pub const UPDATE_TRIGGER: u32 = 0x79;
     pub const UPDATE_SIGNATURE: u32 = 0x8B;
     pub const MTRR_CAP: u32 = 0xFE;
+    pub const ARCH_CAPABILITIES: u32 = 0x10A;
     pub const SYSENTER_CS: u32 = 0x174;
     pub const SYSENTER_ESP: u32 = 0x175;
     pub const SYSENTER_EIP: u32 = 0x176;
@@ -51,6 +53,9 @@ mod index {
 
 /// Eight variable ranges, fixed ranges, write-combining.
 const MTRR_CAPABILITIES: u64 = 0x508;
+/// IA32_ARCH_CAPABILITIES: a CPU that checks before it reads has none of RDCL, L1TF, SSB, MDS, the page-size
+/// machine check, TAA, SBDR, FBSDP, PSDP, GDS and RFDS; a system need not pay for guarding against them.
+const ARCH_CAPABILITIES: u64 = 1 | 7 << 3 | 1 << 6 | 1 << 8 | 7 << 13 | 3 << 26;
 /// IA32_MISC_ENABLE bits that can be written: fast strings, limit CPUID.
 const MISC_ENABLE_WRITABLE: u64 = 1 | 1 << 22;
 
@@ -94,6 +99,8 @@ impl Cpu {
         use Feature::*;
         let feature = match number {
             index::TSC => Tsc,
+            index::TSC_ADJUST => TscAdjust,
+            index::ARCH_CAPABILITIES => ArchCapabilities,
             index::APIC_BASE | 0x800..=0x8FF => Apic,
             index::TSC_DEADLINE => TscDeadline,
             index::MTRR_CAP | index::MTRR_DEFAULT | 0x200..=0x20F | 0x250..=0x26F => Mtrr,
@@ -117,6 +124,9 @@ impl Cpu {
         let msrs = &self.msrs;
         Some(match number {
             index::TSC => self.timestamp(),
+            // Both start from zero and a write to either moves both alike.
+            index::TSC_ADJUST => msrs.tsc_offset,
+            index::ARCH_CAPABILITIES => ARCH_CAPABILITIES,
             index::PLATFORM_ID | index::EBL_CR_POWERON | index::UPDATE_SIGNATURE => 0,
             index::APIC_BASE | index::TSC_DEADLINE | 0x800..=0x8FF => {
                 return self.bus().read_apic_msr(number);
@@ -155,6 +165,8 @@ impl Cpu {
                 let now = self.bus().timestamp();
                 self.msrs.tsc_offset = value.wrapping_sub(now);
             }
+            index::TSC_ADJUST => self.msrs.tsc_offset = value,
+            index::ARCH_CAPABILITIES => return Err(GP),
             index::APIC_BASE | index::TSC_DEADLINE | 0x800..=0x8FF => {
                 if !self.bus().write_apic_msr(number, value) {
                     return Err(GP);

@@ -123,6 +123,18 @@ impl Tables {
         firmware.add_file("etc/smbios/smbios-anchor", self.anchor.clone());
         firmware.add_file("etc/smbios/smbios-tables", self.structures.clone());
     }
+
+    /// The finished entry point for structures at `structures_at`, as firmware would write it.
+    pub fn place(&self, structures_at: u32) -> Vec<u8> {
+        let mut anchor = self.anchor.clone();
+        anchor[0x18..0x1C].copy_from_slice(&structures_at.to_le_bytes());
+        // §5.2.1: each checksum makes its part sum to zero; the first covers the second.
+        for (part, checksum) in [(0x10..0x1F, 0x15), (0..0x1F, 4)] {
+            let sum = anchor[part].iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+            anchor[checksum] = anchor[checksum].wrapping_sub(sum);
+        }
+        anchor
+    }
 }
 
 /// §5.2.1.
@@ -279,6 +291,15 @@ mod tests {
             rest = &strings[end + 2..];
         }
         found
+    }
+
+    #[test]
+    fn a_placed_entry_point_has_its_address_and_its_checksums() {
+        let identity = Identity { name: "a".to_owned(), uuid: [0; 16], cpus: 1, ram_bytes: 1 << 28 };
+        let entry = Tables::new(&identity).place(0xF_1000);
+        let sum = |bytes: &[u8]| bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        assert_eq!(entry[0x18..0x1C], 0xF_1000_u32.to_le_bytes());
+        assert_eq!((sum(&entry), sum(&entry[0x10..])), (0, 0));
     }
 
     #[test]

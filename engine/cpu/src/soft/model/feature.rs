@@ -73,6 +73,8 @@ pub enum Feature {
     Arat,
     Xsaveopt,
     Xsavec,
+    TscAdjust,
+    ArchCapabilities,
 }
 
 /// A set of features.
@@ -143,6 +145,7 @@ const PLACES: &[(Feature, u32, Output, u8)] = {
         (Hypervisor, 1, Ecx, 31),
         (Arat, 6, Eax, 2),
         (FsGsBase, 7, Ebx, 0),
+        (TscAdjust, 7, Ebx, 1),
         (Bmi1, 7, Ebx, 3),
         (Avx2, 7, Ebx, 5),
         (Smep, 7, Ebx, 7),
@@ -157,6 +160,7 @@ const PLACES: &[(Feature, u32, Output, u8)] = {
         (Umip, 7, Ecx, 2),
         (Rdpid, 7, Ecx, 22),
         (Fsrm, 7, Edx, 4),
+        (ArchCapabilities, 7, Edx, 29),
         (Xsaveopt, XSAVE_EXTENSIONS, Eax, 0),
         (Xsavec, XSAVE_EXTENSIONS, Eax, 1),
         (LahfLong, 0x8000_0001, Ecx, 0),
@@ -222,6 +226,8 @@ pub const IMPLEMENTED: &[Feature] = {
         Adx,
         Xsaveopt,
         Xsavec,
+        TscAdjust,
+        ArchCapabilities,
     ]
 };
 

@@ -79,6 +79,8 @@ impl CpuModel {
             X2apic,
             Hypervisor,
             InvariantTsc,
+            TscAdjust,
+            ArchCapabilities,
             Arat,
             FsGsBase,
             Smep,
@@ -194,7 +196,7 @@ impl Model {
         let (highest_basic, highest_extended) = match model {
             CpuModel::I486 => (1, 0),
             CpuModel::Pentium3 => (2, 0x8000_0004),
-            _ => (0xD, 0x8000_0008),
+            _ => (0x16, 0x8000_0008),
         };
         let mut result = Model {
             model,
@@ -295,6 +297,13 @@ impl Model {
                     self.put(0xD, 2, [0x100, 0x240, 0, 0]);
                 }
             }
+        }
+        if self.model.is_64_bit() {
+            // The crystal is the time-stamp counter's and the local APIC timer's clock, so that a system
+            // need not measure them, which a busy host would disturb.
+            self.put(0x15, 0, [1, 1, tsc_hz as u32, 0]);
+            let mhz = (tsc_hz / 1_000_000) as u32;
+            self.put(0x16, 0, [mhz, mhz, 100, 0]);
         }
         if self.highest_extended != 0 {
             self.put(0x8000_0000, 0, [self.highest_extended, 0, 0, 0]);
@@ -405,10 +414,22 @@ mod tests {
         }
         assert!(String::from_utf8(brand).unwrap().starts_with("Vitrine software CPU, x86-64-v2\0"));
         assert_eq!(v2.cpuid(0x8000_0000, 0, LIVE)[0], 0x8000_0008);
-        assert_eq!(v2.cpuid(0x1234, 0, LIVE), v2.cpuid(0xD, 0, LIVE), "beyond the end: the last leaf");
+        assert_eq!(v2.cpuid(0x1234, 0, LIVE), v2.cpuid(0x16, 0, LIVE), "beyond the end: the last leaf");
         let i486 = model(CpuModel::I486);
         assert_eq!(i486.cpuid(0, 0, LIVE)[0], 1);
         assert_eq!(i486.cpuid(0x8000_0000, 0, LIVE), i486.cpuid(1, 0, LIVE));
+    }
+
+    #[test]
+    fn clocks_are_told_and_need_no_watching() {
+        let v1 = model(CpuModel::X86_64V1);
+        assert_eq!(v1.cpuid(0x15, 0, LIVE), [1, 1, 1_000_000_000, 0]);
+        assert_eq!(v1.cpuid(0x16, 0, LIVE), [1000, 1000, 100, 0]);
+        // Linux watches a time-stamp counter against lost timer ticks unless it is constant, never
+        // stops and has the adjustment register.
+        for feature in [Feature::InvariantTsc, Feature::TscAdjust] {
+            assert!(v1.offers(feature));
+        }
     }
 
     #[test]

@@ -224,6 +224,21 @@ fn umip_hides_the_tables_from_ring_3() {
 }
 
 #[test]
+fn the_adjustment_of_the_time_stamp_counter_follows_writes_to_it() {
+    let (mut cpu, bus) = machine(16);
+    cpu.with_bus(&bus, |cpu| {
+        assert_eq!(cpu.read_msr(0x3B), Some(0));
+        let before = cpu.timestamp();
+        cpu.write_msr(0x3B, 1 << 40).unwrap();
+        assert!(cpu.timestamp() >= before + (1 << 40));
+        cpu.write_msr(0x10, 0).unwrap();
+        assert_eq!(cpu.read_msr(0x3B), Some(0_u64.wrapping_sub(bus.timestamp.get())));
+        assert_eq!(cpu.read_msr(0x10A).map(|value| value & 1), Some(1), "no rogue data cache load");
+        assert_eq!(cpu.write_msr(0x10A, 0), Err(GP));
+    });
+}
+
+#[test]
 fn msrs_check_their_values_and_unknown_ones_fault() {
     let (mut cpu, bus) = long();
     cpu.with_bus(&bus, |cpu| {

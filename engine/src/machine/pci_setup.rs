@@ -1,0 +1,54 @@
+//! What firmware does to the chipset before it starts a system, for kernels that start without firmware:
+//! addresses for what has none, interrupt routes, and RAM where ROM shadows lie.
+//!
+//! The values are those SeaBIOS chooses (src/fw/pciinit.c), which the ACPI tables describe.
+
+use hardware::layout::{PM_BASE, irq, pci};
+use hardware::{Bus, Space, Width};
+
+const CONFIG_ADDRESS: u64 = 0xCF8;
+const CONFIG_DATA: u64 = 0xCFC;
+/// Edge or level of interrupt lines 8 to 15.
+const ELCR2: u64 = 0x4D1;
+
+/// Command register: ports, memory, bus master.
+const PORTS: u64 = 1;
+const MEMORY: u64 = 2;
+const MASTER: u64 = 4;
+
+/// (function, register, width, value)
+const CONFIGURATION: &[((u8, u8), u8, Width, u64)] = &[
+    // All of 0xC0000 to 0xFFFFF reads and writes RAM (82441FX, table 3).
+    (pci::HOST_BRIDGE, 0x59, Width::Byte, 0x30),
+    (pci::HOST_BRIDGE, 0x5A, Width::Byte, 0x33),
+    (pci::HOST_BRIDGE, 0x5B, Width::Byte, 0x33),
+    (pci::HOST_BRIDGE, 0x5C, Width::Byte, 0x33),
+    (pci::HOST_BRIDGE, 0x5D, Width::Byte, 0x33),
+    (pci::HOST_BRIDGE, 0x5E, Width::Byte, 0x33),
+    (pci::HOST_BRIDGE, 0x5F, Width::Byte, 0x33),
+    // PIRQA and PIRQB to line 10, PIRQC and PIRQD to line 11 (82371SB, §2.2.9).
+    (pci::ISA_BRIDGE, 0x60, Width::Dword, 0x0B0B_0A0A),
+    (pci::IDE, 0x20, Width::Dword, 0xC001),
+    (pci::IDE, 0x04, Width::Word, PORTS | MASTER),
+    // Power management and SMBus ports (82371AB, §7.1).
+    (pci::POWER_MANAGEMENT, 0x3C, Width::Byte, irq::SCI as u64),
+    (pci::POWER_MANAGEMENT, 0x40, Width::Dword, PM_BASE as u64 | 1),
+    (pci::POWER_MANAGEMENT, 0x80, Width::Byte, 1),
+    (pci::POWER_MANAGEMENT, 0x90, Width::Dword, 0x0701),
+    (pci::POWER_MANAGEMENT, 0xD2, Width::Byte, 9),
+    (pci::POWER_MANAGEMENT, 0x04, Width::Word, PORTS),
+    (pci::VGA, 0x10, Width::Dword, 0xFD00_0000),
+    (pci::VGA, 0x18, Width::Dword, 0xFEBF_F000),
+    (pci::VGA, 0x04, Width::Word, PORTS | MEMORY),
+];
+
+/// Writes the chipset's registers through the ports a CPU would use.
+pub fn as_firmware_leaves_it(bus: &Bus) {
+    for ((device, function), register, width, value) in CONFIGURATION {
+        let register = u64::from(*register);
+        let selected = 1 << 31 | u64::from(*device) << 11 | u64::from(*function) << 8 | register & !3;
+        bus.write(Space::Port, CONFIG_ADDRESS, Width::Dword, selected, 0);
+        bus.write(Space::Port, CONFIG_DATA + (register & 3), *width, *value, 0);
+    }
+    bus.write(Space::Port, ELCR2, Width::Byte, 0x0C, 0);
+}
