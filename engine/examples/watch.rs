@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(path) = plan.picture {
         let frame = machine.screen().frame();
         let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        write!(file, "P6 {} {} 255\n", frame.width, frame.height)?;
+        writeln!(file, "P6 {} {} 255", frame.width, frame.height)?;
         for pixel in &frame.pixels {
             file.write_all(&pixel.to_le_bytes()[..3])?;
         }
