@@ -52,6 +52,11 @@ pub trait GuestBus {
     /// Frequency of [`GuestBus::timestamp`] in Hz.
     fn timestamp_hz(&self) -> u64;
 
+    /// Wall time at time-stamp 0, in nanoseconds since 1970: what the paravirtual clock tells.
+    fn wall_clock_at_zero_ns(&self) -> u64 {
+        0
+    }
+
     /// Reads a model-specific register that belongs to the local APIC (0x1B, 0x6E0, 0x800 to 0x8FF);
     /// `None` raises #GP.
     fn read_apic_msr(&self, index: u32) -> Option<u64>;

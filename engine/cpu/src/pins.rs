@@ -1,5 +1,7 @@
 //! The input pins of one vCPU: any thread raises a signal, the vCPU looks between blocks.
 
+use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Something that asks for a vCPU's attention.
@@ -20,37 +22,58 @@ pub enum Signal {
 
 /// The pins of one vCPU. The software CPU polls [`Pins::word`]; the KVM backend looks before entering
 /// the guest and is kicked out of it when a signal is raised.
-#[derive(Debug, Default)]
-pub struct Pins(AtomicU32);
+#[derive(Default)]
+pub struct Pins {
+    word: AtomicU32,
+    waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl fmt::Debug for Pins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pins").field(&self.word).finish()
+    }
+}
 
 impl Pins {
     /// Pins with no signal.
     pub const fn new() -> Pins {
-        Pins(AtomicU32::new(0))
+        Pins { word: AtomicU32::new(0), waker: OnceLock::new() }
+    }
+
+    /// Whom [`Pins::wake`] calls; the first one counts. Called from any thread, and must not wait.
+    pub fn on_wake(&self, waker: impl Fn() + Send + Sync + 'static) {
+        let _ = self.waker.set(Box::new(waker));
+    }
+
+    /// Makes a vCPU that is parked look at its pins.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker();
+        }
     }
 
     /// Raises a signal.
     pub fn raise(&self, signal: Signal) {
-        self.0.fetch_or(signal as u32, Ordering::Release);
+        self.word.fetch_or(signal as u32, Ordering::SeqCst);
     }
 
     /// Lowers a signal.
     pub fn lower(&self, signal: Signal) {
-        self.0.fetch_and(!(signal as u32), Ordering::Release);
+        self.word.fetch_and(!(signal as u32), Ordering::Release);
     }
 
     /// Lowers a signal; says whether it was raised.
     pub fn take(&self, signal: Signal) -> bool {
-        self.0.fetch_and(!(signal as u32), Ordering::AcqRel) & signal as u32 != 0
+        self.word.fetch_and(!(signal as u32), Ordering::AcqRel) & signal as u32 != 0
     }
 
     /// Whether a signal is raised.
     pub fn is_raised(&self, signal: Signal) -> bool {
-        self.0.load(Ordering::Acquire) & signal as u32 != 0
+        self.word.load(Ordering::SeqCst) & signal as u32 != 0
     }
 
     /// All signals, one bit each; zero when there is nothing to look at.
     pub fn word(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.word.load(Ordering::Relaxed)
     }
 }

@@ -147,6 +147,12 @@ pub struct Msrs {
     pub mtrr_fixed: [u64; 11],
     /// Eight pairs of IA32_MTRR_PHYSBASE and PHYSMASK (0x200 to 0x20F).
     pub mtrr_variable: [u64; 16],
+    /// MSR_KVM_WALL_CLOCK_NEW (0x4B56_4D00), of the paravirtual clock.
+    #[serde(default)]
+    pub kvm_wall_clock: u64,
+    /// MSR_KVM_SYSTEM_TIME_NEW (0x4B56_4D01).
+    #[serde(default)]
+    pub kvm_system_time: u64,
 }
 
 /// x87, MMX, SSE and AVX state, laid out field by field.

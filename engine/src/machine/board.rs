@@ -52,6 +52,8 @@ pub struct Wiring {
     pub memory: Arc<Memory>,
     pub bus: Arc<Bus>,
     pub clock: Clock,
+    /// The host's wall time at guest time 0, since 1970.
+    pub started: Duration,
     pub requests: Requests,
     pub alarms: Arc<Alarms>,
 }
@@ -100,7 +102,7 @@ impl Board {
         outlets: &mut Outlets,
         controllers: impl FnOnce(Alarm) -> Controllers,
     ) -> Result<Board, StartError> {
-        let Wiring { memory, bus, clock, requests, alarms } = wiring;
+        let Wiring { memory, bus, clock, started, requests, alarms } = wiring;
         let mut board = Assembly { devices: Vec::new(), timed: Vec::new() };
         let alarm = || {
             let alarm = alarms.alarm();
@@ -129,7 +131,7 @@ impl Board {
             pit = Some(device);
         }
         let (id, rtc_alarm) = alarm();
-        let rtc = Rtc::new(host_time_seconds(), clock.clone(), line(irq::RTC), rtc_alarm).install(bus);
+        let rtc = Rtc::new(started.as_secs() as i64, clock.clone(), line(irq::RTC), rtc_alarm).install(bus);
         board.add_timed(&rtc, id);
 
         // Chipset and PCI.
@@ -364,10 +366,9 @@ fn floppy_type(geometry: &storage::floppy::FloppyGeometry) -> FloppyType {
     }
 }
 
-/// The host's wall time, in seconds since 1970.
-fn host_time_seconds() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| since.as_secs() as i64)
+/// The host's wall time since 1970.
+pub fn host_time() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// The registers of a vCPU that is not the first: its local APIC says so.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use cpu::{GuestBus, HostPage};
 use hardware::interrupts::Fabric;
@@ -17,6 +18,8 @@ pub struct MachineBus {
     memory: Arc<Memory>,
     bus: Arc<Bus>,
     clock: Clock,
+    /// Wall time at guest time 0, since 1970.
+    started: Duration,
     /// `None` when the interrupt controllers live in the host's kernel.
     fabric: Option<Arc<Fabric>>,
     cpu: usize,
@@ -67,16 +70,17 @@ fn count(counter: &AtomicU64) {
 }
 
 impl MachineBus {
-    /// The bus of vCPU `cpu`.
+    /// The bus of vCPU `cpu`. `started` is the wall time at guest time 0, since 1970.
     pub fn new(
         memory: Arc<Memory>,
         bus: Arc<Bus>,
         clock: Clock,
+        started: Duration,
         fabric: Option<Arc<Fabric>>,
         cpu: usize,
         exits: Arc<Exits>,
     ) -> MachineBus {
-        MachineBus { memory, bus, clock, fabric, cpu, exits }
+        MachineBus { memory, bus, clock, started, fabric, cpu, exits }
     }
 
     fn width(bytes: usize) -> Width {
@@ -151,6 +155,10 @@ impl GuestBus for MachineBus {
 
     fn timestamp_hz(&self) -> u64 {
         TIMESTAMP_HZ
+    }
+
+    fn wall_clock_at_zero_ns(&self) -> u64 {
+        self.started.as_nanos() as u64
     }
 
     fn read_apic_msr(&self, index: u32) -> Option<u64> {

@@ -171,6 +171,7 @@ impl Machine {
             memory: memory.clone(),
             bus: Bus::new(),
             clock: Clock::host(),
+            started: board::host_time(),
             requests: Requests::new(move |request| asker.wish(Wish::Device(request))),
             alarms: Alarms::new(move || ringer.ring()),
         };
@@ -178,16 +179,18 @@ impl Machine {
         let board = Board::assemble(profile, &wiring, firmware.as_ref(), media, &mut outlets, |alarm| {
             platform.controllers(count, &wiring.clock, alarm, Box::new(CpuWires(wires.clone())))
         })?;
-        let Wiring { bus, clock, alarms, .. } = wiring;
+        let Wiring { bus, clock, started, alarms, .. } = wiring;
 
         let exits = Exits::new();
         let mut cpus = Vec::with_capacity(count);
         for index in 0..count {
             let pins = Arc::new(Pins::new());
+            let sleeper = wires.clone();
+            pins.on_wake(move || sleeper.wake(index));
             let vcpu = platform.vcpu(index, count, pins.clone()).map_err(StartError::Backend)?;
             let fabric = board.fabric().cloned();
             let guest_bus =
-                MachineBus::new(memory.clone(), bus.clone(), clock.clone(), fabric, index, exits.clone());
+                MachineBus::new(memory.clone(), bus.clone(), clock.clone(), started, fabric, index, exits.clone());
             let reporter = wires.clone();
             let report = move |incident| reporter.wish(Wish::Cpu(incident));
             let in_kernel = platform.has_kernel_apics();

@@ -232,10 +232,11 @@ impl VirtualCpu {
         Ok(true)
     }
 
-    /// After HLT: park, unless something that can wake the vCPU is there already.
+    /// After HLT or MWAIT: park, unless something that can wake the vCPU is there already.
     fn halted(&self, backend: &mut dyn Vcpu) -> Result<Next, VcpuError> {
         let awake = self.pins.is_raised(Signal::Nmi)
             || self.pins.is_raised(Signal::Kick)
+            || self.pins.is_raised(Signal::CodeChanged)
             || self.pins.is_raised(Signal::Interrupt) && backend.registers()?.rflags & 1 << 9 != 0;
         Ok(if awake { Next::Ready } else { Next::Park })
     }

@@ -9,6 +9,7 @@ use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
 use super::branch::{breakpoint, jump_slot};
 use super::code_watch::Notices;
 use super::fault::{ColdHandler, Fallible, Fault};
+use super::mwait::LINE;
 use super::op::Op;
 use super::select::{Draft, IS_COLD};
 use super::state::{Cpu, mode};
@@ -244,6 +245,7 @@ impl Cpu {
         let granules = self.watch.wrote(offset, offset + bytes);
         if granules != 0 {
             self.blocks.retire_granules(offset & !0xFFF, granules);
+            self.line_written(offset & !0xFFF, granules);
             self.leave_block = true;
         }
     }
@@ -284,11 +286,13 @@ impl Cpu {
     pub(super) fn hear_of_code(&mut self) {
         let Notices { written, guarded, everything } = self.watch.notices();
         if everything {
+            self.line_lost();
             self.blocks.flush_requested = true;
-            self.tlbs.iter_mut().for_each(|set| set.write.iter_mut().for_each(|entry| entry.tag = EMPTY));
+            self.all_tlb_sets().for_each(|set| set.write.iter_mut().for_each(|entry| entry.tag = EMPTY));
         }
         for (page, granules) in written {
             self.blocks.retire_granules(page, granules);
+            self.line_written(page, granules);
         }
         for page in guarded {
             if self.drop_write_entries(page) {
@@ -299,10 +303,17 @@ impl Cpu {
         }
     }
 
+    /// From now on every store to a line (memory offset, 64 bytes) is told, this processor's own too.
+    pub(super) fn watch_line(&mut self, line: u64) {
+        if self.watch.mark(line, line + LINE) {
+            self.drop_write_entries(line & !0xFFF);
+        }
+    }
+
     /// Takes away direct write access to a page; whether there was any.
     fn drop_write_entries(&mut self, page: u64) -> bool {
         let mut any = false;
-        for set in &mut self.tlbs {
+        for set in self.all_tlb_sets().filter(|set| !set.is_empty()) {
             for index in 0..ENTRIES {
                 let tag = set.write[index].tag;
                 if set.write_offset[index] == page && tag & 0xFFF == 0 {

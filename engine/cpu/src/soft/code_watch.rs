@@ -26,7 +26,11 @@ pub struct CodeWatch {
 struct Inbox {
     pins: Arc<Pins>,
     notices: Mutex<Notices>,
+    /// The line whose writing wakes it (memory offset, 64 bytes), or [`NO_LINE`].
+    line: AtomicU64,
 }
+
+const NO_LINE: u64 = u64::MAX;
 
 /// Changes since a vCPU last asked.
 #[derive(Debug, Default)]
@@ -94,7 +98,9 @@ impl CodeWatch {
         let hit = granules(start, end) & word.load(Ordering::SeqCst);
         if hit != 0 {
             word.fetch_and(!hit, Ordering::SeqCst);
-            self.tell(author, |notices| notices.written.push((start & !0xFFF, hit)));
+            let page = start & !0xFFF;
+            self.tell(author, |notices| notices.written.push((page, hit)));
+            self.wake(author, |line| line & !0xFFF == page && hit >> ((line & 0xFFF) >> 6) & 1 != 0);
         }
         hit
     }
@@ -115,9 +121,21 @@ impl CodeWatch {
         }
     }
 
+    /// Wakes the vCPUs that wait for such a line to be written. After they were told.
+    fn wake(&self, author: Option<usize>, is_written: impl Fn(u64) -> bool) {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = members.iter().enumerate().filter(|&(index, _)| author != Some(index));
+        for inbox in others.filter_map(|(_, inbox)| inbox.as_ref()) {
+            let line = inbox.line.load(Ordering::SeqCst);
+            if line != NO_LINE && is_written(line) {
+                inbox.pins.wake();
+            }
+        }
+    }
+
     /// Takes a vCPU in.
     pub fn join(self: &Arc<CodeWatch>, pins: Arc<Pins>) -> Member {
-        let inbox = Arc::new(Inbox { pins, notices: Mutex::default() });
+        let inbox = Arc::new(Inbox { pins, notices: Mutex::default(), line: AtomicU64::new(NO_LINE) });
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let index = members.iter().position(Option::is_none).unwrap_or(members.len());
         if index == members.len() {
@@ -193,6 +211,12 @@ impl Member {
     /// must look again.
     pub fn may_have_written(&self, page: u64) {
         self.watch.wrote_in_page(page, page + 0x1000, Some(self.index));
+    }
+
+    /// Whether, and for the writing of which marked line (memory offset, 64 bytes), this vCPU waits. From then on
+    /// its pins' wake is called; what was told before is on its pins.
+    pub fn wait_for(&self, line: Option<u64>) {
+        self.inbox.line.store(line.unwrap_or(NO_LINE), Ordering::SeqCst);
     }
 
     /// What others did since the last call.

@@ -9,6 +9,7 @@ use crate::soft::fault::{ColdHandler, Fallible, Fault, Flow};
 use crate::soft::model::Feature;
 use crate::soft::operand::truncate;
 use crate::soft::state::{Cpu, flag};
+use crate::soft::tlb::TlbSet;
 use crate::soft::walk::BusMemory;
 use crate::soft::walk::bits::*;
 
@@ -38,6 +39,9 @@ const GP: Fault = Fault::general_protection(0);
 /// CR0 bits that exist.
 const CR0_BITS: u64 =
     CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
+
+/// In a value for CR3 with PCIDs: the new space's translations are kept.
+const CR3_KEEPS: u64 = 1 << 63;
 
 impl Cpu {
     /// #GP unless CPL is 0 (real mode is).
@@ -127,18 +131,15 @@ impl Cpu {
         let mut keeps = false;
         if self.is_long_mode() {
             if self.cr4 & CR4_PCIDE != 0 {
-                keeps = value >> 63 != 0 && value & !(1 << 63) == self.cr3;
-                value &= !(1 << 63);
+                keeps = value & CR3_KEEPS != 0;
+                value &= !CR3_KEEPS;
             }
             if value >> self.model.physical_bits() != 0 {
                 return Err(GP);
             }
         }
-        self.cr3 = value;
         self.pdptes_stale = false;
-        if !keeps {
-            self.flush_translations(false);
-        }
+        self.switch_space(value, keeps);
         Ok(())
     }
 
@@ -279,7 +280,7 @@ fn mov_to_debug(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
         5 => value & 0xFFFF_2BFF | DR7_ONES,
         _ => value,
     };
-    cpu.tlbs.iter_mut().for_each(|set| set.clear()); // pages with data breakpoints must not be there
+    cpu.all_tlb_sets().for_each(TlbSet::clear); // pages with data breakpoints must not be there
     cpu.breakpoints_changed();
     Ok(Flow::Jumped)
 }

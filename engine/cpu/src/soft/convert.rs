@@ -84,7 +84,8 @@ impl Cpu {
             fpu: Box::new(self.fpu_area().to_fpu()),
             interrupt_shadow: self.interrupt_shadow,
             nmi_blocked: self.nmi_blocked,
-            halted: self.halted,
+            // MWAIT may end at any time, and what it waits for is not part of the state.
+            halted: self.halted && !self.waits_for_write,
             pending: self.pending,
         }
     }
@@ -113,6 +114,7 @@ impl Cpu {
         self.interrupt_shadow = registers.interrupt_shadow;
         self.nmi_blocked = registers.nmi_blocked;
         self.halted = registers.halted;
+        self.stop_waiting();
         self.pending = registers.pending;
         self.cpl = match registers.cr0 & 1 != 0 {
             false => 0,

@@ -124,6 +124,9 @@ impl Cpu {
         match event {
             Some(event) => {
                 self.halted = false;
+                if self.waits_for_write {
+                    self.stop_waiting();
+                }
                 match self.deliver(event) {
                     Ok(()) => Attention::Delivered,
                     Err(records) => Attention::Stop(Stop::Shutdown(records)),

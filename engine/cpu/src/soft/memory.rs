@@ -19,6 +19,7 @@ use crate::soft::segmentation::is_canonical;
 use crate::soft::stack::within_limit;
 use crate::soft::state::{Cpu, flag, mode};
 use crate::soft::tlb::{CodeEntry, DataEntry, WATCHED, slot};
+use crate::soft::translations::Entry;
 use crate::soft::walk::{Access, BusMemory, Paging, Privilege, bits};
 
 const PAGE: u64 = 0x1000;
@@ -437,7 +438,7 @@ impl Cpu {
     pub fn translate(&mut self, linear: u64, access: Access, privilege: Privilege) -> Fallible<Place> {
         let linear = self.wrap_linear(linear);
         if let Some(entry) = self.translations.find(access, privilege, linear) {
-            self.install(linear, access, privilege, entry.host);
+            self.install(linear, access, privilege, &entry);
             return Ok(Place { physical: entry.physical | linear & (PAGE - 1), host: entry.host });
         }
         if self.pdptes_stale {
@@ -461,8 +462,8 @@ impl Cpu {
         let physical = self.bus_address(page.physical);
         let host = memory_page(self.bus(), &self.pages, physical);
         let page = crate::soft::walk::Translation { physical, ..page };
-        self.translations.remember(linear, &page, host, paging.permits(&page));
-        self.install(linear, access, privilege, host);
+        let entry = self.translations.remember(linear, &page, host, paging.permits(&page));
+        self.install(linear, access, privilege, &entry);
         Ok(Place { physical, host })
     }
 
@@ -471,7 +472,8 @@ impl Cpu {
         physical & ((1 << self.model.physical_bits()) - 1)
     }
 
-    fn install(&mut self, linear: u64, access: Access, privilege: Privilege, host: HostPage) {
+    fn install(&mut self, linear: u64, access: Access, privilege: Privilege, known: &Entry) {
+        let host = known.host;
         let page = linear & !(PAGE - 1);
         let entry = |host: *const u8| DataEntry { tag: page, addend: (host as u64).wrapping_sub(page) };
         if host.read.is_null() || access != Access::Execute && self.is_watched(page) {
@@ -494,7 +496,7 @@ impl Cpu {
                 set.code[index] = CodeEntry { tag: page, host: host.read, offset: host.offset }
             }
         }
-        set.note_fill(index);
+        set.note_fill(index, known.global);
     }
 
     /// Translates both parts of an access that may cross into the next page.
@@ -560,7 +562,7 @@ impl Cpu {
         }
     }
 
-    fn read_place(&mut self, place: Place, out: &mut [u8]) {
+    pub(super) fn read_place(&mut self, place: Place, out: &mut [u8]) {
         if let Some(host) = place.readable() {
             // SAFETY: the caller splits at page ends, so the bytes lie within the page.
             unsafe { ptr::copy_nonoverlapping(host, out.as_mut_ptr(), out.len()) };
@@ -573,7 +575,7 @@ impl Cpu {
         }
     }
 
-    fn write_place(&mut self, place: Place, data: &[u8]) {
+    pub(super) fn write_place(&mut self, place: Place, data: &[u8]) {
         if let Some(host) = place.writable() {
             // SAFETY: as in `read_place`.
             unsafe { ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
@@ -586,28 +588,6 @@ impl Cpu {
             value[..bytes].copy_from_slice(&data[at..at + bytes]);
             self.bus().write(place.physical + at as u64, bytes, u64::from_le_bytes(value));
         }
-    }
-
-    /// Forgets translations: all, or all but global ones (MOV CR3).
-    pub fn flush_translations(&mut self, global_too: bool) {
-        self.tlbs.iter_mut().for_each(|set| set.clear());
-        if global_too {
-            self.pages.forget();
-            self.translations.flush_all();
-        } else {
-            self.translations.flush();
-        }
-        self.translations_changed();
-    }
-
-    /// Forgets the translation of one page.
-    pub fn flush_page(&mut self, linear: u64) {
-        use crate::soft::translations::Reach;
-        match self.translations.flush_page(linear) {
-            Reach::All => self.tlbs.iter_mut().for_each(|set| set.clear()),
-            Reach::Page => self.tlbs.iter_mut().for_each(|set| set.clear_page(linear)),
-        }
-        self.translations_changed();
     }
 }
 

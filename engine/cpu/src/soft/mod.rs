@@ -11,8 +11,10 @@ pub mod memory;
 pub mod model;
 pub mod modes;
 pub mod msr;
+pub mod mwait;
 pub mod operand;
 pub mod page_cache;
+pub mod paravirtual;
 pub mod segmentation;
 pub mod stack;
 pub mod state;
@@ -42,6 +44,7 @@ mod integer;
 mod liveness;
 mod op;
 mod select;
+mod spaces;
 mod string;
 mod word;
 

@@ -6,6 +6,7 @@ use iced_x86::{Instruction, Mnemonic};
 use crate::registers::segment;
 use crate::soft::fault::{ColdHandler, Fallible, Fault, Flow};
 use crate::soft::model::Feature;
+use crate::soft::paravirtual;
 use crate::soft::segmentation::is_canonical;
 use crate::soft::state::Cpu;
 
@@ -58,6 +59,8 @@ const MTRR_CAPABILITIES: u64 = 0x508;
 const ARCH_CAPABILITIES: u64 = 1 | 7 << 3 | 1 << 6 | 1 << 8 | 7 << 13 | 3 << 26;
 /// IA32_MISC_ENABLE bits that can be written: fast strings, limit CPUID.
 const MISC_ENABLE_WRITABLE: u64 = 1 | 1 << 22;
+/// IA32_MISC_ENABLE: MONITOR and MWAIT are on. Here they always are where there are any.
+const MISC_ENABLE_MONITOR: u64 = 1 << 18;
 
 fn fixed_mtrr(number: u32) -> Option<usize> {
     match number {
@@ -94,6 +97,35 @@ impl Cpu {
         self.bus().timestamp().wrapping_add(self.msrs.tsc_offset)
     }
 
+    /// Sets what is added to the bus's counter, and what depends on it.
+    fn set_tsc_offset(&mut self, offset: u64) {
+        let deadline = self.tsc_deadline();
+        self.msrs.tsc_offset = offset;
+        if let Some(deadline @ 1..) = deadline {
+            self.set_tsc_deadline(deadline);
+        }
+        self.update_paravirtual_clock();
+    }
+
+    /// IA32_TSC_DEADLINE, which the local APIC keeps in units of the bus's counter.
+    fn tsc_deadline(&self) -> Option<u64> {
+        let raw = self.bus().read_apic_msr(index::TSC_DEADLINE)?;
+        Some(if raw == 0 { 0 } else { raw.wrapping_add(self.msrs.tsc_offset) })
+    }
+
+    /// Writes it; `false` is #GP.
+    fn set_tsc_deadline(&mut self, deadline: u64) -> bool {
+        let now = self.bus().timestamp();
+        let left = deadline.saturating_sub(now.wrapping_add(self.msrs.tsc_offset));
+        // One that has passed is due at once: 1 is as early as can be, and not "disarmed".
+        let raw = match deadline {
+            0 => 0,
+            _ if left == 0 => 1,
+            _ => now.saturating_add(left),
+        };
+        self.bus().write_apic_msr(index::TSC_DEADLINE, raw)
+    }
+
     /// Features an MSR belongs to; `true` if it always exists.
     fn has_msr(&self, number: u32) -> bool {
         use Feature::*;
@@ -110,6 +142,8 @@ impl Cpu {
             index::STAR | index::LSTAR | index::CSTAR | index::FMASK => Syscall,
             index::FS_BASE | index::GS_BASE | index::KERNEL_GS_BASE => LongMode,
             index::TSC_AUX => Rdtscp,
+            paravirtual::OLD_WALL_CLOCK..=paravirtual::OLD_SYSTEM_TIME
+            | paravirtual::WALL_CLOCK..=paravirtual::SYSTEM_TIME => Hypervisor,
             index::EFER => return self.model.offers(Nx) || self.model.offers(LongMode),
             _ => return true,
         };
@@ -128,14 +162,18 @@ impl Cpu {
             index::TSC_ADJUST => msrs.tsc_offset,
             index::ARCH_CAPABILITIES => ARCH_CAPABILITIES,
             index::PLATFORM_ID | index::EBL_CR_POWERON | index::UPDATE_SIGNATURE => 0,
-            index::APIC_BASE | index::TSC_DEADLINE | 0x800..=0x8FF => {
-                return self.bus().read_apic_msr(number);
-            }
+            index::TSC_DEADLINE => return self.tsc_deadline(),
+            index::APIC_BASE | 0x800..=0x8FF => return self.bus().read_apic_msr(number),
+            paravirtual::OLD_WALL_CLOCK | paravirtual::WALL_CLOCK => msrs.kvm_wall_clock,
+            paravirtual::OLD_SYSTEM_TIME | paravirtual::SYSTEM_TIME => msrs.kvm_system_time,
             index::MTRR_CAP => MTRR_CAPABILITIES,
             index::SYSENTER_CS => msrs.sysenter_cs,
             index::SYSENTER_ESP => msrs.sysenter_esp,
             index::SYSENTER_EIP => msrs.sysenter_eip,
             index::MCG_CAP | index::MCG_STATUS | index::DEBUG_CONTROL => 0,
+            index::MISC_ENABLE if self.model.offers(Feature::Monitor) => {
+                msrs.misc_enable | MISC_ENABLE_MONITOR
+            }
             index::MISC_ENABLE => msrs.misc_enable,
             index::PAT => msrs.pat,
             index::MTRR_DEFAULT => msrs.mtrr_default,
@@ -163,11 +201,17 @@ impl Cpu {
         match number {
             index::TSC => {
                 let now = self.bus().timestamp();
-                self.msrs.tsc_offset = value.wrapping_sub(now);
+                self.set_tsc_offset(value.wrapping_sub(now));
             }
-            index::TSC_ADJUST => self.msrs.tsc_offset = value,
+            index::TSC_ADJUST => self.set_tsc_offset(value),
+            paravirtual::OLD_WALL_CLOCK | paravirtual::WALL_CLOCK => self.set_paravirtual_wall_clock(value),
+            paravirtual::OLD_SYSTEM_TIME | paravirtual::SYSTEM_TIME => self.set_paravirtual_clock(value),
+            index::TSC_DEADLINE => {
+                check(self.set_tsc_deadline(value))?;
+                self.leave_block = true;
+            }
             index::ARCH_CAPABILITIES => return Err(GP),
-            index::APIC_BASE | index::TSC_DEADLINE | 0x800..=0x8FF => {
+            index::APIC_BASE | 0x800..=0x8FF => {
                 if !self.bus().write_apic_msr(number, value) {
                     return Err(GP);
                 }

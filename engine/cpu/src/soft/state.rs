@@ -14,6 +14,7 @@ use super::code_watch::{CodeWatch, Member};
 use super::dispatch::Outcome;
 use super::model::{CpuModel, Model};
 use super::page_cache::PageCache;
+use super::spaces::Parked;
 use super::tlb::TlbSet;
 use super::translations::Translations;
 use super::vector::Vector;
@@ -128,8 +129,12 @@ pub struct Cpu {
     pub interrupt_shadow: bool,
     /// NMIs are held off until IRET.
     pub nmi_blocked: bool,
-    /// HLT was executed and nothing has woken the vCPU.
+    /// HLT or MWAIT was executed and nothing has woken the vCPU.
     pub halted: bool,
+    /// It was MWAIT: a store to the monitored line wakes it too. Says nothing unless halted.
+    pub(super) waits_for_write: bool,
+    /// Memory offset of the line MONITOR armed, until it is stored to.
+    pub(super) monitored: Option<u64>,
     /// The running block was overwritten, a device touched or a pin possibly moved: the core goes to the
     /// dispatcher after the current instruction. Anyone may set it.
     pub leave_block: bool,
@@ -166,6 +171,8 @@ pub struct Cpu {
     /// TLB sets: user, supervisor, supervisor with EFLAGS.AC overriding SMAP, and one that is never filled,
     /// for user code whose every access is checked for alignment.
     pub tlbs: [Box<TlbSet>; 4],
+    /// User TLB sets of other address spaces, the one longest away first.
+    pub(super) parked: Vec<Parked>,
     /// PAE page-directory-pointer registers, loaded with CR3.
     pub pdptes: [u64; 4],
     /// CR3 was set from outside: the PDPTEs are read when next needed.
@@ -217,6 +224,8 @@ impl Cpu {
             interrupt_shadow: false,
             nmi_blocked: false,
             halted: false,
+            waits_for_write: false,
+            monitored: None,
             leave_block: false,
             ldtr: Segment::default(),
             tr: Segment::default(),
@@ -234,6 +243,7 @@ impl Cpu {
             fpu: Box::new(FpuArea { bytes: [0; 832] }),
             pending: None,
             tlbs: std::array::from_fn(|_| TlbSet::new()),
+            parked: Vec::new(),
             pdptes: [0; 4],
             pdptes_stale: false,
             translations: Translations::new(),

@@ -10,7 +10,8 @@ use crate::soft::model::{CpuModel, Feature, Live};
 use crate::soft::state::{Cpu, flag};
 use crate::soft::walk::bits;
 use crate::soft::{
-    control, flag_control, fpu_control, interrupt, msr, segmentation, syscall, tables, transfer,
+    control, flag_control, fpu_control, interrupt, msr, mwait, paravirtual, segmentation, syscall, tables,
+    transfer,
 };
 
 const GP: Fault = Fault::general_protection(0);
@@ -25,6 +26,8 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         .or_else(|| tables::handler(instruction))
         .or_else(|| flag_control::handler(instruction))
         .or_else(|| msr::handler(instruction))
+        .or_else(|| mwait::handler(instruction))
+        .or_else(|| paravirtual::handler(instruction))
         .or_else(|| syscall::handler(instruction))
         .or_else(|| fpu_control::handler(instruction))
 }
@@ -41,7 +44,6 @@ fn own(instruction: &Instruction) -> Option<ColdHandler> {
         Mnemonic::Rdrand => random::<{ Feature::Rdrand as u8 }>,
         Mnemonic::Rdseed => random::<{ Feature::Rdseed as u8 }>,
         Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 | Mnemonic::Rsm => undefined,
-        Mnemonic::Monitor | Mnemonic::Mwait => undefined,
         Mnemonic::Clflush | Mnemonic::Clflushopt => flush_line,
         Mnemonic::Mfence | Mnemonic::Lfence | Mnemonic::Sfence => fence_memory,
         Mnemonic::Pause => pause,
@@ -96,6 +98,7 @@ fn flush_line(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
 
 fn hlt(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
     cpu.require_ring_0()?;
+    cpu.waits_for_write = false;
     Ok(Flow::Halt)
 }
 

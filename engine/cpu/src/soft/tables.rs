@@ -130,10 +130,13 @@ fn invpcid(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     {
         return Err(GP);
     }
+    let space = low as u16;
     match kind {
-        0 => cpu.flush_page(linear),
+        0 if space == cpu.space() => cpu.flush_page(linear),
+        // Another space loses more than was asked for, which it may at any time.
+        0 | 1 => cpu.flush_space(space),
         2 => cpu.flush_translations(true),
-        _ => cpu.flush_translations(false),
+        _ => cpu.flush_spaces(),
     }
     Ok(Flow::Jumped)
 }

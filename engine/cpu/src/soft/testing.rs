@@ -36,6 +36,10 @@ pub struct TestBus {
     pub vector: Cell<Option<u8>>,
     /// The time-stamp counter; each look moves it by one.
     pub timestamp: Cell<u64>,
+    /// Wall time at time-stamp 0.
+    pub wall_clock_ns: Cell<u64>,
+    /// IA32_TSC_DEADLINE of the local APIC.
+    pub tsc_deadline: Cell<u64>,
     priority: Cell<u8>,
 }
 
@@ -55,6 +59,8 @@ impl TestBus {
             answer: Cell::new(u64::MAX),
             vector: Cell::new(None),
             timestamp: Cell::new(0),
+            wall_clock_ns: Cell::new(0),
+            tsc_deadline: Cell::new(0),
             priority: Cell::new(0),
         }
     }
@@ -156,12 +162,23 @@ impl GuestBus for TestBus {
         1_000_000_000
     }
 
-    fn read_apic_msr(&self, index: u32) -> Option<u64> {
-        (index == 0x1B).then_some(0xFEE0_0900)
+    fn wall_clock_at_zero_ns(&self) -> u64 {
+        self.wall_clock_ns.get()
     }
 
-    fn write_apic_msr(&self, index: u32, _value: u64) -> bool {
-        index == 0x1B
+    fn read_apic_msr(&self, index: u32) -> Option<u64> {
+        match index {
+            0x1B => Some(0xFEE0_0900),
+            0x6E0 => Some(self.tsc_deadline.get()),
+            _ => None,
+        }
+    }
+
+    fn write_apic_msr(&self, index: u32, value: u64) -> bool {
+        if index == 0x6E0 {
+            self.tsc_deadline.set(value);
+        }
+        matches!(index, 0x1B | 0x6E0)
     }
 
     fn task_priority(&self) -> u8 {

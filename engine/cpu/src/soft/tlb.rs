@@ -52,6 +52,9 @@ pub struct TlbSet {
     filled: [u16; FEW],
     /// How many there were; above [`FEW`] anything may be filled.
     fills: u32,
+    /// The same for those filled from pages that are not global.
+    local: [u16; FEW],
+    locals: u32,
 }
 
 /// The slot of a linear address; folds high page-number bits in, so that large strides do not collide.
@@ -80,10 +83,12 @@ impl TlbSet {
                 (&raw mut (*at).write_offset[index]).write(u64::MAX);
             }
         }
-        // SAFETY: `used` is inside the allocation, and with it every field is initialised.
+        // SAFETY: they are inside the allocation, and with it every field is initialised.
         unsafe {
             (&raw mut (*at).filled).write([0; FEW]);
             (&raw mut (*at).fills).write(0);
+            (&raw mut (*at).local).write([0; FEW]);
+            (&raw mut (*at).locals).write(0);
             set.assume_init()
         }
     }
@@ -91,6 +96,7 @@ impl TlbSet {
     /// Forgets everything.
     pub fn clear(&mut self) {
         let fills = std::mem::take(&mut self.fills) as usize;
+        self.locals = 0;
         if fills <= FEW {
             for index in 0..fills {
                 self.clear_slot(usize::from(self.filled[index]));
@@ -102,18 +108,40 @@ impl TlbSet {
         }
     }
 
+    /// Forgets everything but global pages.
+    pub fn clear_local(&mut self) {
+        let locals = std::mem::take(&mut self.locals) as usize;
+        if locals > FEW {
+            return self.clear();
+        }
+        for index in 0..locals {
+            self.clear_slot(usize::from(self.local[index]));
+        }
+    }
+
+    /// Whether nothing was filled since the last clear.
+    pub fn is_empty(&self) -> bool {
+        self.fills == 0
+    }
+
     fn clear_slot(&mut self, index: usize) {
         self.read[index].tag = EMPTY;
         self.write[index].tag = EMPTY;
         self.code[index].tag = EMPTY;
     }
 
-    /// Must be called for every slot something is filled into.
-    pub fn note_fill(&mut self, index: usize) {
+    /// Must be called for every slot something is filled into, with whether its page is global.
+    pub fn note_fill(&mut self, index: usize, global: bool) {
         if let Some(place) = self.filled.get_mut(self.fills as usize) {
             *place = index as u16;
         }
         self.fills = self.fills.saturating_add(1);
+        if !global {
+            if let Some(place) = self.local.get_mut(self.locals as usize) {
+                *place = index as u16;
+            }
+            self.locals = self.locals.saturating_add(1);
+        }
     }
 
     /// Forgets one linear page.
@@ -147,6 +175,23 @@ impl TlbSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clearing_what_is_local_keeps_global_pages_however_many_there_are() {
+        let mut set = TlbSet::new();
+        for (page, global) in [(0x1000, true), (0x2000, false)] {
+            set.read[slot(page)].tag = page;
+            set.note_fill(slot(page), global);
+        }
+        set.clear_local();
+        assert!(set.read_hit::<u8>(0x1000).is_some() && set.read_hit::<u8>(0x2000).is_none());
+        (0..2 * FEW).for_each(|_| set.note_fill(slot(0x1000), true));
+        set.clear_local();
+        assert!(set.read_hit::<u8>(0x1000).is_some());
+        (0..2 * FEW).for_each(|_| set.note_fill(slot(0x1000), false));
+        set.clear_local();
+        assert!(set.is_empty() && set.read_hit::<u8>(0x1000).is_none());
+    }
 
     #[test]
     fn adjacent_pages_never_share_a_slot() {

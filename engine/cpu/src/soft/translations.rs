@@ -1,10 +1,13 @@
 //! The second level of the software TLB: whole translations, so that refilling a first-level entry costs
-//! no page walk, and global pages outlive a CR3 load. Flushing it is counting an epoch.
+//! no page walk, and global pages outlive a CR3 load. Every address space (PCID) has an epoch of its own: leaving
+//! and entering it costs nothing, and flushing it is giving it a fresh one.
 
 use crate::bus::HostPage;
 use crate::soft::walk::{Access, Privilege, Translation};
 
 const ENTRIES: usize = 2048;
+/// Process-context identifiers (Intel SDM 3A, 4.10.1).
+const SPACES: usize = 1 << 12;
 /// A tag no page has: tags have their low twelve bits clear.
 const NO_PAGE: u64 = 1;
 
@@ -15,7 +18,8 @@ pub struct Entry {
     epoch: u32,
     /// One bit per (privilege, access) that needs no walk.
     permits: u16,
-    global: bool,
+    /// In every address space.
+    pub global: bool,
     /// Guest-physical page.
     pub physical: u64,
     /// Its backing.
@@ -26,8 +30,20 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Translations {
     entries: Box<[Entry]>,
+    /// The space entries are found and remembered for.
+    space: u16,
+    /// Its epoch.
     epoch: u32,
+    /// Of global pages.
     global_epoch: u32,
+    /// The epoch each space had when it was last left or flushed.
+    epochs: Box<[u32; SPACES]>,
+    /// Epochs below are over: their spaces have nothing left.
+    oldest: u32,
+    /// The last one given out, to a space or to the global pages.
+    newest: u32,
+    /// A global page was seen at an address whose slot depends on the space.
+    scattered: bool,
     /// 4 MiB regions (hashed) that hold fragments of large pages.
     large_regions: [u64; 64],
     /// A page larger than 4 MiB was seen since the last full flush.
@@ -39,7 +55,7 @@ pub struct Translations {
 pub enum Reach {
     /// The 4 KiB page alone.
     Page,
-    /// Everything: the page was, or may have been, a fragment of a larger one.
+    /// Everything: the page was, or may have been, a fragment of a larger one, or is in several places.
     All,
 }
 
@@ -51,9 +67,16 @@ fn permit(access: Access, privilege: Privilege) -> u16 {
     1 << (privilege as u16 * 3 + access as u16)
 }
 
-fn slot(linear: u64) -> usize {
+/// Programs like the same addresses: those of the lower half are spread by space. The upper half is the system's,
+/// mostly global, and must be found from every space.
+fn slot(linear: u64, space: u16) -> usize {
     let page = linear >> 12;
-    page.wrapping_add(page >> 11).wrapping_add(page >> 22) as usize & (ENTRIES - 1)
+    let spread = if is_upper(linear) { 0 } else { u64::from(space).wrapping_mul(0x9E5) };
+    page.wrapping_add(page >> 11).wrapping_add(page >> 22).wrapping_add(spread) as usize & (ENTRIES - 1)
+}
+
+const fn is_upper(linear: u64) -> bool {
+    linear >> 63 != 0
 }
 
 fn region(linear: u64) -> (usize, u64) {
@@ -74,8 +97,13 @@ impl Translations {
         let empty = Entry { tag: NO_PAGE, epoch: 0, permits: 0, global: false, physical: 0, host };
         Translations {
             entries: vec![empty; ENTRIES].into_boxed_slice(),
+            space: 0,
             epoch: 1,
-            global_epoch: 1,
+            global_epoch: 2,
+            epochs: vec![0; SPACES].into_boxed_slice().try_into().expect("the length is the array's"),
+            oldest: 1,
+            newest: 2,
+            scattered: false,
             large_regions: [0; 64],
             huge: false,
         }
@@ -83,7 +111,7 @@ impl Translations {
 
     /// What is known of the page of `linear`, if it allows the access without a walk.
     pub fn find(&self, access: Access, privilege: Privilege, linear: u64) -> Option<Entry> {
-        let entry = &self.entries[slot(linear)];
+        let entry = &self.entries[slot(linear, self.space)];
         let epoch = if entry.global { self.global_epoch } else { self.epoch };
         let usable = entry.tag == linear & !0xFFF
             && entry.epoch == epoch
@@ -99,6 +127,7 @@ impl Translations {
             let (word, bit) = region(linear);
             self.large_regions[word] |= bit;
         }
+        self.scattered |= page.global && self.space != 0 && !is_upper(linear);
         let entry = Entry {
             tag: linear & !0xFFF,
             epoch: if page.global { self.global_epoch } else { self.epoch },
@@ -107,37 +136,67 @@ impl Translations {
             physical: page.physical & !0xFFF,
             host,
         };
-        self.entries[slot(linear)] = entry;
+        self.entries[slot(linear, self.space)] = entry;
         entry
     }
 
-    /// Forgets everything but global pages (MOV CR3).
+    /// Goes over to an address space (below 4096), and finds again what was remembered for it.
+    pub fn enter(&mut self, space: u16) {
+        if space == self.space {
+            return;
+        }
+        self.epochs[usize::from(self.space)] = self.epoch;
+        self.space = space;
+        self.epoch = self.epochs[usize::from(space)];
+        if self.epoch < self.oldest {
+            self.flush();
+        }
+    }
+
+    /// Forgets everything of the current space but global pages (MOV CR3).
     pub fn flush(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-        self.start_over_if_wrapped();
+        self.epoch = self.fresh_epoch();
+    }
+
+    /// Forgets everything of a space but global pages.
+    pub fn flush_space(&mut self, space: u16) {
+        if space == self.space {
+            self.flush();
+        } else {
+            self.epochs[usize::from(space)] = 0;
+        }
+    }
+
+    /// Forgets everything of all spaces but global pages.
+    pub fn flush_spaces(&mut self) {
+        self.epoch = self.fresh_epoch();
+        self.oldest = self.epoch;
     }
 
     /// Forgets everything.
     pub fn flush_all(&mut self) {
         self.large_regions = [0; 64];
         self.huge = false;
-        self.epoch = self.epoch.wrapping_add(1);
-        self.global_epoch = self.global_epoch.wrapping_add(1);
-        self.start_over_if_wrapped();
+        self.scattered = false;
+        self.global_epoch = self.fresh_epoch();
+        self.flush_spaces();
     }
 
-    /// Entries of an epoch 2^32 flushes ago must not come back to life.
-    fn start_over_if_wrapped(&mut self) {
-        if self.epoch == 0 || self.global_epoch == 0 {
+    /// An epoch no entry has. Entries of one 2^32 flushes ago must not come back to life.
+    fn fresh_epoch(&mut self) -> u32 {
+        if self.newest > u32::MAX - 2 {
             self.entries.iter_mut().for_each(|entry| entry.tag = NO_PAGE);
-            (self.epoch, self.global_epoch) = (1, 1);
+            self.epochs.fill(0);
+            (self.epoch, self.global_epoch, self.oldest, self.newest) = (1, 2, 1, 2);
         }
+        self.newest += 1;
+        self.newest
     }
 
     /// Forgets the page of `linear`, however large it is (INVLPG), and says what else must go.
     pub fn flush_page(&mut self, linear: u64) -> Reach {
         let (word, bit) = region(linear);
-        if self.huge {
+        if self.huge || self.scattered {
             self.flush_all();
             Reach::All
         } else if self.large_regions[word] & bit != 0 {
@@ -145,7 +204,7 @@ impl Translations {
             region.for_each(|entry| entry.tag = NO_PAGE);
             Reach::All
         } else {
-            let entry = &mut self.entries[slot(linear)];
+            let entry = &mut self.entries[slot(linear, self.space)];
             if entry.tag == linear & !0xFFF {
                 entry.tag = NO_PAGE;
             }
@@ -190,6 +249,55 @@ mod tests {
         assert!(knows(&table, 0x1_0000_0000));
         assert_eq!(table.flush_page(0x1_0000_0123), Reach::Page);
         assert!(!knows(&table, 0x1_0000_0000));
+    }
+
+    #[test]
+    fn a_space_keeps_its_pages_while_another_is_entered() {
+        let mut table = Translations::new();
+        table.enter(5);
+        table.remember(0x1000, &page(0x5000, false, 12), HostPage::DEVICE, u16::MAX);
+        table.enter(6);
+        assert!(!knows(&table, 0x1000));
+        table.remember(0x1000, &page(0x6000, false, 12), HostPage::DEVICE, u16::MAX);
+        table.enter(5);
+        assert_eq!(table.find(Access::Read, Privilege::User, 0x1000).unwrap().physical, 0x5000);
+        table.flush_space(6);
+        assert!(knows(&table, 0x1000));
+        table.enter(6);
+        assert!(!knows(&table, 0x1000), "flushed from afar");
+        table.enter(5);
+        table.flush_spaces();
+        assert!(!knows(&table, 0x1000));
+    }
+
+    #[test]
+    fn global_pages_are_everywhere_and_go_everywhere() {
+        let mut table = Translations::new();
+        let upper = 0xFFFF_8000_0000_0000;
+        table.enter(5);
+        for linear in [upper, 0x1000] {
+            table.remember(linear, &page(0x5000, true, 12), HostPage::DEVICE, u16::MAX);
+        }
+        table.enter(6);
+        table.flush_spaces();
+        assert!(knows(&table, upper));
+        table.flush_page(0x1000);
+        table.flush_page(upper);
+        table.enter(5);
+        assert!(!knows(&table, upper) && !knows(&table, 0x1000));
+    }
+
+    #[test]
+    fn epochs_start_over_with_nothing() {
+        let mut table = Translations::new();
+        table.enter(5);
+        table.remember(0x1000, &page(0x5000, false, 12), HostPage::DEVICE, u16::MAX);
+        table.enter(6);
+        table.newest = u32::MAX - 2;
+        table.flush();
+        assert!(table.newest < 8);
+        table.enter(5);
+        assert!(!knows(&table, 0x1000));
     }
 
     #[test]

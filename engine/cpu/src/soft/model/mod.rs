@@ -1,8 +1,7 @@
 //! The processor models the software CPU can be, and their CPUID leaves (Intel SDM 2A, CPUID).
 //!
 //! A model says what it would like to offer; what is offered is cut down to what is implemented (see
-//! [`feature`]). Left out on purpose: MONITOR/MWAIT, performance counters, TSC deadline mode (the local
-//! APIC has its other modes), processor serial number.
+//! [`feature`]). Left out on purpose: performance counters, virtual-8086 extensions, processor serial number.
 
 pub mod feature;
 
@@ -12,6 +11,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::soft::mwait::LINE;
+use crate::soft::paravirtual;
 pub use feature::{Feature, Features, Output};
 
 /// A processor model.
@@ -82,6 +83,10 @@ impl CpuModel {
             TscAdjust,
             ArchCapabilities,
             Arat,
+            Monitor,
+            TscDeadline,
+            Pcid,
+            Invpcid,
             FsGsBase,
             Smep,
             Smap,
@@ -181,9 +186,13 @@ pub struct Model {
 }
 
 const VENDOR: &[u8; 12] = b"GenuineIntel";
+/// KVM's interface stands where every guest looks first, our own name where the next one would
+/// (Linux, Documentation/virt/kvm/x86/cpuid.rst).
+const KVM: &[u8; 12] = b"KVMKVMKVM\0\0\0";
+const KVM_LEAF: u32 = 0x4000_0000;
+const KVM_TIMING_LEAF: u32 = 0x4000_0010;
 const HYPERVISOR: &[u8; 12] = b"VitrineVMM\0\0";
-const HYPERVISOR_LEAF: u32 = 0x4000_0000;
-const HYPERVISOR_TIMING_LEAF: u32 = 0x4000_0010;
+const HYPERVISOR_LEAF: u32 = 0x4000_0100;
 
 fn words(text: &[u8]) -> Vec<u32> {
     text.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
@@ -284,6 +293,9 @@ impl Model {
             self.put(4, 0, [0x121 | cores, 0x01C0_003F, 63, 0]); // 32 KiB, 8 ways, data
             self.put(4, 1, [0x122 | cores, 0x01C0_003F, 63, 0]); // 32 KiB, 8 ways, code
             self.put(4, 2, [0x143 | cores, 0x01C0_003F, 511, 0]); // 256 KiB, 8 ways, unified
+            if features.has(Feature::Monitor) {
+                self.put(5, 0, [LINE as u32, LINE as u32, 0, 0]); // neither hints nor extensions
+            }
             self.put(6, 0, [word(6, Output::Eax), 0, 0, 0]);
             self.put(7, 0, [0, word(7, Output::Ebx), word(7, Output::Ecx), word(7, Output::Edx)]);
             self.put(0xB, 0, [0, 1, 0x100, id]);
@@ -321,9 +333,14 @@ impl Model {
             self.put(0x8000_0008, 0, [48 << 8 | u32::from(self.physical_bits()), 0, 0, 0]);
         }
         if features.has(Feature::Hypervisor) {
-            let name = words(HYPERVISOR);
-            self.put(HYPERVISOR_LEAF, 0, [HYPERVISOR_TIMING_LEAF, name[0], name[1], name[2]]);
-            self.put(HYPERVISOR_TIMING_LEAF, 0, [(tsc_hz / 1000) as u32, 0, 0, 0]);
+            for (leaf, highest, name) in
+                [(KVM_LEAF, KVM_TIMING_LEAF, KVM), (HYPERVISOR_LEAF, HYPERVISOR_LEAF, HYPERVISOR)]
+            {
+                let name = words(name);
+                self.put(leaf, 0, [highest, name[0], name[1], name[2]]);
+            }
+            self.put(KVM_LEAF + 1, 0, [paravirtual::FEATURES, 0, 0, 0]);
+            self.put(KVM_TIMING_LEAF, 0, [(tsc_hz / 1000) as u32, 0, 0, 0]);
         }
     }
 
@@ -336,7 +353,7 @@ impl Model {
     pub fn cpuid(&self, leaf: u32, subleaf: u32, live: Live) -> [u32; 4] {
         let highest_basic = if live.limit_leaves { self.highest_basic.min(3) } else { self.highest_basic };
         let is_hypervisor =
-            self.offers(Feature::Hypervisor) && (HYPERVISOR_LEAF..=HYPERVISOR_TIMING_LEAF).contains(&leaf);
+            self.offers(Feature::Hypervisor) && (KVM_LEAF..=HYPERVISOR_LEAF).contains(&leaf);
         let is_known =
             leaf <= highest_basic || is_hypervisor || (leaf >= 0x8000_0000 && leaf <= self.highest_extended);
         // "If a value entered for CPUID.EAX is higher than the maximum input value [..], the data for the
