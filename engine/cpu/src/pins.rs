@@ -20,6 +20,9 @@ pub enum Signal {
     CodeChanged = 1 << 4,
 }
 
+/// Another NMI came before the first was taken.
+const SECOND_NMI: u32 = 1 << 31;
+
 /// The pins of one vCPU. The software CPU polls [`Pins::word`]; the KVM backend looks before entering
 /// the guest and is kicked out of it when a signal is raised.
 #[derive(Default)]
@@ -52,19 +55,35 @@ impl Pins {
         }
     }
 
-    /// Raises a signal.
+    /// Raises a signal. Of NMIs one more is remembered, as a processor remembers one that comes while it takes
+    /// another.
     pub fn raise(&self, signal: Signal) {
-        self.word.fetch_or(signal as u32, Ordering::SeqCst);
+        let before = self.word.fetch_or(signal as u32, Ordering::SeqCst);
+        if signal == Signal::Nmi && before & signal as u32 != 0 {
+            self.word.fetch_or(SECOND_NMI, Ordering::SeqCst);
+        }
     }
 
     /// Lowers a signal.
     pub fn lower(&self, signal: Signal) {
-        self.word.fetch_and(!(signal as u32), Ordering::Release);
+        let second = if signal == Signal::Nmi { SECOND_NMI } else { 0 };
+        self.word.fetch_and(!(signal as u32 | second), Ordering::Release);
     }
 
-    /// Lowers a signal; says whether it was raised.
+    /// Lowers a signal; says whether it was raised. A second NMI stays.
     pub fn take(&self, signal: Signal) -> bool {
-        self.word.fetch_and(!(signal as u32), Ordering::AcqRel) & signal as u32 != 0
+        let bit = signal as u32;
+        let left = |word: u32| match signal {
+            Signal::Nmi if word & SECOND_NMI != 0 => word & !SECOND_NMI,
+            _ => word & !bit,
+        };
+        let taken = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(left(word)));
+        taken.is_ok_and(|before| before & bit != 0)
+    }
+
+    /// NMIs end being blocked: of those that came meanwhile one is left.
+    pub fn merge_nmis(&self) {
+        self.word.fetch_and(!SECOND_NMI, Ordering::AcqRel);
     }
 
     /// Whether a signal is raised.
@@ -75,5 +94,25 @@ impl Pins {
     /// All signals, one bit each; zero when there is nothing to look at.
     pub fn word(&self) -> u32 {
         self.word.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_nmis_are_two_and_three_are_two() {
+        let pins = Pins::new();
+        (0..3).for_each(|_| pins.raise(Signal::Nmi));
+        pins.raise(Signal::Kick);
+        assert!(pins.take(Signal::Nmi) && pins.take(Signal::Nmi) && !pins.take(Signal::Nmi));
+        (0..2).for_each(|_| pins.raise(Signal::Nmi));
+        pins.merge_nmis();
+        assert!(pins.take(Signal::Nmi) && !pins.take(Signal::Nmi));
+        (0..2).for_each(|_| pins.raise(Signal::Nmi));
+        pins.lower(Signal::Nmi);
+        assert!(!pins.is_raised(Signal::Nmi) && pins.take(Signal::Kick));
+        assert_eq!(pins.word(), 0);
     }
 }

@@ -22,6 +22,7 @@ fn board() -> (Board, Wiring) {
         memory: Memory::new(2 << 20, EXTRA_BYTES).unwrap(),
         bus: Bus::new(),
         clock: Clock::manual(),
+        started: Duration::from_secs(1_000_000_000),
         requests: Requests::unconnected(),
         alarms: Alarms::new(|| {}),
     };

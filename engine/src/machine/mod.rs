@@ -189,8 +189,15 @@ impl Machine {
             pins.on_wake(move || sleeper.wake(index));
             let vcpu = platform.vcpu(index, count, pins.clone()).map_err(StartError::Backend)?;
             let fabric = board.fabric().cloned();
-            let guest_bus =
-                MachineBus::new(memory.clone(), bus.clone(), clock.clone(), started, fabric, index, exits.clone());
+            let guest_bus = MachineBus::new(
+                memory.clone(),
+                bus.clone(),
+                clock.clone(),
+                started,
+                fabric,
+                index,
+                exits.clone(),
+            );
             let reporter = wires.clone();
             let report = move |incident| reporter.wish(Wish::Cpu(incident));
             let in_kernel = platform.has_kernel_apics();

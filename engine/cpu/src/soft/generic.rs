@@ -154,26 +154,7 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         },
         M::In => port_in,
         M::Out => port_out,
-        M::Nop
-        | M::Prefetcht0
-        | M::Prefetcht1
-        | M::Prefetcht2
-        | M::Prefetchnta
-        | M::Prefetchw
-        | M::Prefetch
-        | M::Prefetchwt1
-        | M::Reservednop
-        | M::Lfence
-        | M::Sfence => |_, _| Ok(Flow::Next),
-        M::Mfence => |_, _| {
-            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-            Ok(Flow::Next)
-        },
-        M::Clflush | M::Clflushopt | M::Clwb | M::Cldemote => |cpu, i| {
-            let (segment, offset) = cpu.effective_address(i);
-            cpu.read::<u8>(segment, offset)?; // faults as a read would
-            Ok(Flow::Next)
-        },
+        M::Nop if instruction.op_count() == 0 => |_, _| Ok(Flow::Next),
         mnemonic if is_set(mnemonic) => |cpu, i| {
             let value = u64::from(holds(cpu, i));
             cpu.set_operand(i, 0, 1, value)?;

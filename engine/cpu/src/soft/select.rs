@@ -1,7 +1,7 @@
 //! From decoded instructions to ops: which handler, with which fields. What has no handler of its own
 //! becomes a cold op; what nobody knows raises #UD.
 
-use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 use super::arithmetic::*;
 use super::blocks::Cold;
@@ -151,9 +151,17 @@ fn condition(instruction: &Instruction) -> u8 {
 }
 
 /// The feature an integer instruction came with (TZCNT and LZCNT are BSF and BSR without it).
-fn needed(mnemonic: Mnemonic) -> Option<Feature> {
+fn needed(instruction: &Instruction) -> Option<Feature> {
     use Mnemonic::*;
-    Some(match mnemonic {
+    Some(match instruction.mnemonic() {
+        // Family 6 reserved these opcodes for hints, which are no operation where they are not known (Intel
+        // SDM 2B, NOP); CMOV came with it.
+        Nop if instruction.op_count() > 0 => Feature::Cmov,
+        Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Reservednop => Feature::Cmov,
+        Cldemote | Endbr32 | Endbr64 | Rdsspd | Rdsspq => Feature::Cmov,
+        Prefetch | Prefetchw | Prefetchwt1 => Feature::PrefetchW,
+        Sfence => Feature::Sse,
+        Lfence | Mfence => Feature::Sse2,
         Cmpxchg8b => Feature::Cx8,
         Cmpxchg16b => Feature::Cx16,
         Movbe => Feature::Movbe,
@@ -174,7 +182,8 @@ fn undefined(_: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
 
 /// The handler of an instruction that has none in the hot core.
 fn cold_handler(instruction: &Instruction) -> ColdHandler {
-    if instruction.is_invalid() {
+    let known = matches!(instruction.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
+    if instruction.is_invalid() || !known {
         return undefined;
     }
     string::handler(instruction)
@@ -191,7 +200,7 @@ impl Draft {
 
     /// Whether the processor has it.
     fn offers(&self, instruction: &Instruction) -> bool {
-        needed(instruction.mnemonic()).is_none_or(|feature| self.features.has(feature))
+        needed(instruction).is_none_or(|feature| self.features.has(feature))
     }
 
     fn form(&self, instruction: &Instruction) -> Form {

@@ -47,16 +47,21 @@ fn own(instruction: &Instruction) -> Option<ColdHandler> {
         Mnemonic::Clflush | Mnemonic::Clflushopt => flush_line,
         Mnemonic::Mfence | Mnemonic::Lfence | Mnemonic::Sfence => fence_memory,
         Mnemonic::Pause => pause,
-        Mnemonic::Prefetch
-        | Mnemonic::Prefetchw
-        | Mnemonic::Prefetchwt1
+        // Which of these a model has is looked up in `select.rs`.
+        Mnemonic::Nop
+        | Mnemonic::Reservednop
         | Mnemonic::Prefetchnta
         | Mnemonic::Prefetcht0
         | Mnemonic::Prefetcht1
         | Mnemonic::Prefetcht2
-        | Mnemonic::Reservednop
+        | Mnemonic::Prefetch
+        | Mnemonic::Prefetchw
+        | Mnemonic::Prefetchwt1
+        | Mnemonic::Cldemote
         | Mnemonic::Endbr32
-        | Mnemonic::Endbr64 => hint,
+        | Mnemonic::Endbr64
+        | Mnemonic::Rdsspd
+        | Mnemonic::Rdsspq => hint,
         _ => return None,
     })
 }

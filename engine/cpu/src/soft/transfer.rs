@@ -346,6 +346,10 @@ impl Cpu {
 
     /// IRET with an operand size of `bytes`.
     pub fn interrupt_return(&mut self, bytes: usize) -> Fallible<()> {
+        // Even if it faults (Intel SDM 3A, 6.7.1).
+        if std::mem::take(&mut self.nmi_blocked) {
+            self.pins.merge_nmis();
+        }
         if !self.is_protected() {
             self.return_from_real_interrupt(bytes)?;
         } else if self.flags() & flags::NT != 0 {
@@ -356,7 +360,6 @@ impl Cpu {
         } else {
             self.return_from_interrupt(bytes)?;
         }
-        self.nmi_blocked = false;
         Ok(())
     }
 

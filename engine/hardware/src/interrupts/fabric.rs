@@ -226,6 +226,7 @@ impl Fabric {
         inner.run_timer(cpu, now);
         let Some(lapic) = inner.state.lapics.get_mut(cpu) else { return false };
         let Some(effect) = lapic.write_msr(index, value, now, self.tsc_hz) else { return false };
+        inner.run_timer(cpu, now); // a deadline that has passed is due at once
         self.carry_out(&mut inner, cpu, effect);
         true
     }

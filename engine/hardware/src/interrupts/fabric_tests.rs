@@ -329,6 +329,19 @@ fn the_apic_timer_asks_for_its_deadline_and_merges_what_it_missed() {
 }
 
 #[test]
+fn a_tsc_deadline_that_has_passed_is_due_at_once() {
+    let board = Board::new(1);
+    board.enable_apics();
+    board.pass(1_000);
+    board.apic_write(0, 0x320, 0x4_0046);
+    board.log.take();
+    assert!(board.fabric.write_apic_msr(0, 0x6E0, 1_000));
+    assert_eq!(board.log.take(), [Wire::Interrupt(0, true)]);
+    assert_eq!(board.fabric.read_apic_msr(0, 0x6E0), Some(0));
+    assert_eq!(board.fabric.acknowledge(0), Some(0x46));
+}
+
+#[test]
 fn x2apic_sends_to_a_32_bit_destination() {
     let board = Board::new(2);
     for cpu in 0..2 {

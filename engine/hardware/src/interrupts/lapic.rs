@@ -31,6 +31,12 @@ const LVT_MASKED: u32 = 1 << 16;
 /// What LINT0 of the bootstrap processor holds after reset: ExtINT, not masked.
 const LINT0_EXTERNAL: u32 = 0x700;
 
+/// Delivery status: sending takes no time, and in x2APIC mode the bit is gone, but written back by systems that know
+/// the older form.
+const ICR_PENDING: u64 = 1 << 12;
+/// SDM 3, figure 11-28.
+const X2APIC_ICR_RESERVED: u64 = 1 << 13 | 3 << 16 | 0xFFF << 20;
+
 const SEND_ILLEGAL_VECTOR: u32 = 1 << 5;
 const RECEIVE_ILLEGAL_VECTOR: u32 = 1 << 6;
 const ILLEGAL_REGISTER: u32 = 1 << 7;
@@ -472,7 +478,10 @@ impl Lapic {
 
     fn write_x2apic(&mut self, register: u32, value: u64, now: Nanoseconds) -> Option<Effect> {
         if register == 0x30 {
-            self.icr = value & 0xFFFF_FFFF_000C_CFFF;
+            if value & X2APIC_ICR_RESERVED != 0 {
+                return None;
+            }
+            self.icr = value & !ICR_PENDING;
             return Some(self.send((value >> 32) as u32));
         }
         let value = u32::try_from(value).ok()?;

@@ -147,6 +147,19 @@ fn x2apic_mode_by_its_rules() {
     for index in [0x80B, 0x80E, 0x831, 0x83F, 0x8FF] {
         assert_eq!(lapic.read_msr(index, 0), None, "{index:#x}");
     }
+    for reserved in [1 << 13, 1 << 16, 1 << 20, 1 << 31] {
+        assert_eq!(lapic.write_msr(0x830, 0x44 | reserved, 0, 1), None, "{reserved:#x}");
+    }
+    let message = Message {
+        destination: 0x1_0002,
+        logical: true,
+        mode: DeliveryMode::Fixed,
+        vector: 0x44,
+        level: false,
+    };
+    let sent = lapic.write_msr(0x830, 0x1_0002_0000_1844, 0, 1);
+    assert_eq!(sent, Some(Effect::Send(Shorthand::None, message)));
+    assert_eq!(lapic.read_msr(0x830, 0), Some(0x1_0002_0000_0844), "64 bits, and never busy");
     assert!(lapic.write_msr(0x83F, 0x77, 0, 1).is_some());
     assert_eq!(lapic.acknowledge(), 0x77, "self interrupt");
     assert!(lapic.write_msr(0x1B, 0xFEE0_0000, 0, 1).is_some());

@@ -352,8 +352,7 @@ impl Model {
     /// CPUID: EAX, EBX, ECX, EDX.
     pub fn cpuid(&self, leaf: u32, subleaf: u32, live: Live) -> [u32; 4] {
         let highest_basic = if live.limit_leaves { self.highest_basic.min(3) } else { self.highest_basic };
-        let is_hypervisor =
-            self.offers(Feature::Hypervisor) && (KVM_LEAF..=HYPERVISOR_LEAF).contains(&leaf);
+        let is_hypervisor = self.offers(Feature::Hypervisor) && (KVM_LEAF..=HYPERVISOR_LEAF).contains(&leaf);
         let is_known =
             leaf <= highest_basic || is_hypervisor || (leaf >= 0x8000_0000 && leaf <= self.highest_extended);
         // "If a value entered for CPUID.EAX is higher than the maximum input value [..], the data for the
@@ -435,6 +434,20 @@ mod tests {
         let i486 = model(CpuModel::I486);
         assert_eq!(i486.cpuid(0, 0, LIVE)[0], 1);
         assert_eq!(i486.cpuid(0x8000_0000, 0, LIVE), i486.cpuid(1, 0, LIVE));
+    }
+
+    #[test]
+    fn kvm_s_interface_comes_first_and_our_name_second() {
+        let v1 = model(CpuModel::X86_64V1);
+        let name =
+            |leaf| v1.cpuid(leaf, 0, LIVE)[1..].iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
+        assert_eq!(name(0x4000_0000), b"KVMKVMKVM\0\0\0");
+        assert_eq!(name(0x4000_0100), b"VitrineVMM\0\0");
+        let features = v1.cpuid(0x4000_0001, 0, LIVE)[0];
+        assert_eq!(features & (1 << 3 | 1 << 6 | 1 << 24), 1 << 3 | 1 << 24, "a stable clock, no EOI");
+        assert_eq!(v1.cpuid(0x4000_0010, 0, LIVE)[0], 1_000_000);
+        let pentium3 = model(CpuModel::Pentium3);
+        assert_eq!(pentium3.cpuid(0x4000_0000, 0, LIVE), pentium3.cpuid(2, 0, LIVE));
     }
 
     #[test]

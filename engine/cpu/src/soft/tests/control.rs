@@ -385,3 +385,28 @@ fn alignment_is_checked_in_ring_3_only() {
         assert_eq!(cpu.read::<u32>(segment::DS, 0x5001), Ok(0));
     });
 }
+
+#[test]
+fn the_tsc_deadline_follows_the_guest_s_own_counter() {
+    const DEADLINE: u32 = 0x6E0;
+    let (mut cpu, bus) = protected();
+    cpu.model = Model::new(CpuModel::X86_64V1, 0, 1, 1_000_000_000);
+    bus.timestamp.set(1_000_000);
+    cpu.with_bus(&bus, |cpu| {
+        cpu.write_msr(0x3B, 5_000).unwrap();
+        cpu.write_msr(DEADLINE, 1_006_500).unwrap();
+        assert_eq!(bus.tsc_deadline.get(), 1_001_500, "as the counter before the offset");
+        assert_eq!(cpu.read_msr(DEADLINE), Some(1_006_500));
+        cpu.write_msr(0x3B, 5_400).unwrap();
+        assert_eq!(bus.tsc_deadline.get(), 1_001_100, "sooner, since the counter was moved on");
+        assert_eq!(cpu.read_msr(DEADLINE), Some(1_006_500));
+        cpu.write_msr(DEADLINE, 1_000_000).unwrap();
+        assert_eq!(bus.tsc_deadline.get(), 1, "past: due at once");
+        cpu.write_msr(DEADLINE, 0).unwrap();
+        assert_eq!((bus.tsc_deadline.get(), cpu.read_msr(DEADLINE)), (0, Some(0)));
+        cpu.write_msr(0x3B, 7_u64.wrapping_neg()).unwrap();
+        assert_eq!(bus.tsc_deadline.get(), 0, "still disarmed");
+        cpu.write_msr(DEADLINE, u64::MAX).unwrap();
+        assert_eq!(bus.tsc_deadline.get(), u64::MAX, "never, not now");
+    });
+}

@@ -2,9 +2,12 @@
 
 mod control;
 mod core;
+mod features;
 mod interrupts;
 mod machine;
 mod memory;
+mod mwait;
 mod paging;
+mod spaces;
 mod tasks;
 mod transfers;
