@@ -89,7 +89,8 @@ pub struct MachineArguments {
     /// Writes to disks go to an overlay that is thrown away.
     #[arg(long)]
     pub snapshot: bool,
-    /// Writing VALUE to port 0xF4 ends the run with status (VALUE<<1)|1.
+    /// Writing VALUE to port 0xF4 ends the run with status (VALUE<<1)|1; and the machine has the test device
+    /// that the kvm-unit-tests use.
     #[arg(long)]
     pub debug_exit: bool,
 }

@@ -25,6 +25,7 @@ pub mod memory;
 pub mod pci;
 pub mod requests;
 pub mod serial;
+pub mod test_device;
 pub mod timers;
 pub mod vga;
 

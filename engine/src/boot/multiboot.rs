@@ -16,7 +16,7 @@ const ADDRESSES_VALID: u32 = 1 << 16;
 /// Header flags of the lower half that a loader must know to obey: page alignment, memory, video.
 const KNOWN_REQUIREMENTS: u32 = 0b111;
 
-const INFORMATION_ADDRESS: u64 = 0x9000;
+const INFORMATION_ADDRESSES: std::ops::Range<u64> = 0x9000..0x9_F000;
 const INFORMATION_BYTES: usize = 0x58;
 const MEMORY_MAP: usize = 0x100;
 const MODULE_LIST: usize = 0x200;
@@ -67,13 +67,14 @@ pub fn load(kernel: Kernel, header: Header, room: Room) -> Result<Image, String>
     };
     let end = pieces.iter().map(Piece::end).max().unwrap_or(0).max(address::MEGABYTE);
     let module = kernel.initrd.map(|bytes| Piece::new(end.next_multiple_of(4096), bytes));
-    pieces.push(information(&kernel.append, module.as_ref(), room)?);
+    let information_address = free_page(&pieces)?;
+    pieces.push(information(information_address, &kernel.append, module.as_ref(), room)?);
     pieces.extend(module);
     room.check(&pieces)?;
     pieces.push(protected::descriptors());
     let mut registers = protected::registers(entry);
     registers.general[general::RAX] = LOADER_MAGIC;
-    registers.general[general::RBX] = INFORMATION_ADDRESS;
+    registers.general[general::RBX] = information_address;
     Ok(Image { pieces, registers })
 }
 
@@ -96,10 +97,19 @@ fn described(image: &[u8], header: Header) -> Result<(Vec<Piece>, u64), String> 
     Ok((vec![Piece { address: load, bytes: bytes.to_vec(), zeros }], entry))
 }
 
+/// A page of conventional memory that the kernel leaves free: it must not be loaded over.
+fn free_page(pieces: &[Piece]) -> Result<u64, String> {
+    let bytes = PAGE_BYTES as u64;
+    let is_free =
+        |page: &u64| pieces.iter().all(|piece| piece.end() <= *page || *page + bytes <= piece.address);
+    let found = INFORMATION_ADDRESSES.step_by(PAGE_BYTES).find(is_free);
+    found.ok_or_else(|| "it leaves no room below 640 KiB for what it is told".to_owned())
+}
+
 /// The information structure (§3.3) and all it points to, in one page.
-fn information(append: &str, module: Option<&Piece>, room: Room) -> Result<Piece, String> {
+fn information(address: u64, append: &str, module: Option<&Piece>, room: Room) -> Result<Piece, String> {
     let mut page = vec![0; PAGE_BYTES];
-    let at = |offset: usize| (INFORMATION_ADDRESS as usize + offset) as u32;
+    let at = |offset: usize| (address as usize + offset) as u32;
     let mut flags = valid::MEMORY | valid::COMMAND_LINE | valid::MEMORY_MAP | valid::LOADER_NAME;
 
     let line = append.as_bytes();
@@ -140,7 +150,7 @@ fn information(append: &str, module: Option<&Piece>, room: Room) -> Result<Piece
         debug_assert!(offset < INFORMATION_BYTES);
         put_u32(&mut page, offset, value);
     }
-    Ok(Piece::new(INFORMATION_ADDRESS, page))
+    Ok(Piece::new(address, page))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -50,6 +50,22 @@ fn multiboot_image() -> Vec<u8> {
 }
 
 #[test]
+fn a_multiboot_kernel_in_low_memory_is_not_written_over() {
+    let mut image = multiboot_image();
+    for (at, word) in [(12, 0x8000_u32), (16, 0x8000), (20, 0xB800), (24, 0xD000), (28, 0x8020)] {
+        image[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+    image.resize(0x3800, 0xCC);
+    let memory = Memory::new(4 * MIB, 0).unwrap();
+    let registers = load_kernel(kernel(image.clone()), room()).unwrap().place(&memory);
+    let mut loaded = vec![0; image.len()];
+    memory.dma_read(0x8000, &mut loaded);
+    assert!(loaded == image);
+    assert_eq!(registers.general[3], 0xD000, "behind its zeros");
+    assert_eq!(registers.rip, 0x8020);
+}
+
+#[test]
 fn a_multiboot_kernel_finds_its_information() {
     let memory = Memory::new(4 * MIB, 0).unwrap();
     memory.dma_write(0x10_0100, &[0xFF]);

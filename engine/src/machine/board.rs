@@ -21,6 +21,7 @@ use hardware::interrupts::{Fabric, fabric};
 use hardware::layout::{irq, pci};
 use hardware::pci::Root;
 use hardware::serial::SerialPort;
+use hardware::test_device::TestDevice;
 use hardware::timers::{Pit, Rtc};
 use hardware::vga::VgaCard;
 use hardware::{
@@ -199,6 +200,8 @@ impl Board {
         let debug = Debug::new(console, requests.clone()).install(bus);
         if profile.debug_exit {
             Debug::add_exit(&debug, bus);
+            let lines = std::array::from_fn(|number| line(number as u32));
+            board.add(&TestDevice::new(lines).install(bus));
         }
         board.add(&debug);
 

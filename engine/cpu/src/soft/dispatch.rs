@@ -32,6 +32,10 @@ impl Outcome {
         Outcome { fault: None, link_from: std::ptr::null(), breakpoint: false };
 }
 
+fn is_debug_trap(event: Event) -> bool {
+    event.vector == 1 && event.kind == EventKind::Exception
+}
+
 enum Attention {
     Nothing,
     Delivered,
@@ -108,10 +112,12 @@ impl Cpu {
         if self.pins.take(Signal::CodeChanged) {
             self.hear_of_code();
         }
-        let event = if let Some(event) = self.pending.take() {
-            Some(event)
-        } else if self.interrupt_shadow {
+        // A debug trap of MOV SS or POP SS waits for the end of the next instruction (Intel SDM 3A, 6.8.3).
+        let held_off = self.interrupt_shadow && self.pending.is_none_or(is_debug_trap);
+        let event = if held_off {
             None
+        } else if let Some(event) = self.pending.take() {
+            Some(event)
         } else if !self.nmi_blocked && self.pins.take(Signal::Nmi) {
             self.nmi_blocked = true;
             Some(Event { vector: 2, error_code: None, kind: EventKind::Nmi })
@@ -158,6 +164,15 @@ impl Cpu {
         (budget - self.budget) as u64
     }
 
+    /// Takes back a debug trap that waits, since another one is delivered; whether there was one.
+    pub(super) fn drop_debug_trap(&mut self) -> bool {
+        let waits = self.pending.is_some_and(is_debug_trap);
+        if waits {
+            self.pending = None;
+        }
+        waits
+    }
+
     /// One instruction, with what TF, RF and the interrupt shadow mean for it.
     fn step(&mut self) -> u64 {
         self.tidy_blocks();
@@ -195,7 +210,9 @@ impl Cpu {
         // MOV SS and POP SS hold the trap off too, STI does not
         let held_off = self.interrupt_shadow && mnemonic != Mnemonic::Sti;
         if before & flag::TF != 0 && !is_int && !held_off {
-            self.debug[4] = self.debug[4] & !15 | 1 << 14; // DR6.BS
+            // One trap tells of the step and of a breakpoint the instruction met.
+            let met = self.drop_debug_trap();
+            self.debug[4] = if met { self.debug[4] } else { self.debug[4] & !15 } | 1 << 14; // DR6.BS
             self.outcome.fault = Some(Fault::debug());
         }
         executed

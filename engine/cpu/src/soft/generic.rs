@@ -546,6 +546,7 @@ fn port_in(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     cpu.check_io(port, bytes)?;
     let value = cpu.bus().port_in(port, bytes);
     cpu.set_register(register, u64::from(value));
+    cpu.watch_port(port, bytes);
     Ok(Flow::Jumped)
 }
 
@@ -554,5 +555,6 @@ fn port_out(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     let (port, bytes) = (port(cpu, i, 0), register.size());
     cpu.check_io(port, bytes)?;
     cpu.bus().port_out(port, bytes, cpu.register(register) as u32);
+    cpu.watch_port(port, bytes);
     Ok(Flow::Jumped)
 }

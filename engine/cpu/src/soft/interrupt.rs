@@ -364,5 +364,8 @@ pub fn int(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
         return Err(Fault::general_protection(0));
     }
     cpu.vector_through(vector, None, cause)?;
+    if cause == Cause::Icebp {
+        cpu.drop_debug_trap();
+    }
     Ok(Flow::Jumped)
 }

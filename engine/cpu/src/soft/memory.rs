@@ -175,32 +175,48 @@ impl Cpu {
         Ok(())
     }
 
-    /// The data breakpoints (bits 0 to 3) that `bytes` bytes at `linear` touch.
-    fn watchpoints(&self, linear: u64, bytes: u64, write: bool) -> u64 {
+    /// The breakpoints (bits 0 to 3) of some kinds (DR7's R/W field) that touch `bytes` bytes at `start`.
+    fn breakpoints_at(&self, start: u64, bytes: u64, is_meant: impl Fn(u64) -> bool) -> u64 {
         let control = self.debug[5];
         if control & 0xFF == 0 {
             return 0;
         }
         let mut hits = 0;
         for n in 0..4 {
-            let kind = control >> (16 + 4 * n) & 3; // 1: writes, 3: reads and writes
             let length = [1, 2, 8, 4][(control >> (18 + 4 * n) & 3) as usize];
-            let start = self.debug[n] & !(length - 1);
-            let overlaps = start < linear.wrapping_add(bytes) && linear < start.wrapping_add(length);
-            if control >> (2 * n) & 3 != 0 && (kind == 3 || kind == 1 && write) && overlaps {
+            let from = self.debug[n] & !(length - 1);
+            let overlaps = from < start.wrapping_add(bytes) && start < from.wrapping_add(length);
+            if control >> (2 * n) & 3 != 0 && is_meant(control >> (16 + 4 * n) & 3) && overlaps {
                 hits |= 1 << n;
             }
         }
         hits
     }
 
-    /// A data breakpoint is a trap: #DB waits for the end of the instruction.
-    fn watch_access(&mut self, linear: u64, bytes: u64, write: bool) {
-        let hits = self.watchpoints(linear, bytes, write);
+    /// The data breakpoints that `bytes` bytes at `linear` touch. R/W 1: writes, 3: reads and writes.
+    fn watchpoints(&self, linear: u64, bytes: u64, write: bool) -> u64 {
+        self.breakpoints_at(linear, bytes, |kind| kind == 3 || kind == 1 && write)
+    }
+
+    /// Data and port breakpoints are traps: #DB waits for the end of the instruction.
+    fn trap_after(&mut self, hits: u64) {
         if hits != 0 {
             self.debug[4] = self.debug[4] & !15 | hits;
             self.pending = Some(Event { vector: 1, error_code: None, kind: EventKind::Exception });
             self.leave_block = true;
+        }
+    }
+
+    fn watch_access(&mut self, linear: u64, bytes: u64, write: bool) {
+        let hits = self.watchpoints(linear, bytes, write);
+        self.trap_after(hits);
+    }
+
+    /// After an IN or OUT: R/W 2, with CR4.DE (Intel SDM 3B, 18.2.4).
+    pub(super) fn watch_port(&mut self, port: u16, bytes: usize) {
+        if self.debug[5] & 0xFF != 0 && self.cr4 & bits::CR4_DE != 0 {
+            let hits = self.breakpoints_at(u64::from(port), bytes as u64, |kind| kind == 2);
+            self.trap_after(hits);
         }
     }
 

@@ -307,6 +307,7 @@ fn input<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
         let value = cpu.bus().port_in(port, bytes);
         cpu.write::<T>(segment::ES, to, T::of(u64::from(value)))?;
         shape.advance(cpu, RDI, 1);
+        cpu.watch_port(port, bytes);
         left -= 1;
         cpu.leave_block |= left == 0;
         Ok((1, false))
@@ -324,6 +325,7 @@ fn output<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
         let value = cpu.read::<T>(shape.source, shape.at(cpu, RSI))?;
         cpu.bus().port_out(port, bytes, value.wide() as u32);
         shape.advance(cpu, RSI, 1);
+        cpu.watch_port(port, bytes);
         left -= 1;
         cpu.leave_block |= left == 0;
         Ok((1, false))

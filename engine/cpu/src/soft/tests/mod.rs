@@ -2,6 +2,7 @@
 
 mod control;
 mod core;
+mod debugging;
 mod features;
 mod interrupts;
 mod machine;
