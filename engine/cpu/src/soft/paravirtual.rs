@@ -123,7 +123,7 @@ mod tests {
         let ticks = timestamp.wrapping_sub(bus.get64(at + 8));
         let shift = bus.get(at + 28, 1)[0] as i8;
         let shifted = if shift < 0 { ticks >> -shift } else { ticks << shift };
-        let scaled = u128::from(shifted) * u128::from(bus.get32(at + 24)) >> 32;
+        let scaled = (u128::from(shifted) * u128::from(bus.get32(at + 24))) >> 32;
         bus.get64(at + 16) + scaled as u64
     }
 
@@ -169,7 +169,7 @@ mod tests {
             let (multiplier, shift) = scale(hz);
             let scaled = |ticks: u64| {
                 let ticks = if shift < 0 { ticks >> -shift } else { ticks << shift };
-                (u128::from(ticks) * u128::from(multiplier) >> 32) as u64
+                ((u128::from(ticks) * u128::from(multiplier)) >> 32) as u64
             };
             assert!(multiplier >= 1 << 31, "{hz}");
             assert!(scaled(hz).abs_diff(NANOSECONDS) <= 2, "{hz}: {}", scaled(hz));

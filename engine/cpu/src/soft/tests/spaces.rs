@@ -55,7 +55,7 @@ impl Spaces {
 
     /// Maps the page of both addresses, without telling the processor.
     fn map(&self, table: u64, page: u64, flags: u64) {
-        self.bus.put64(leaf(table), 0x30000 + page * 0x1000 | 7 | flags);
+        self.bus.put64(leaf(table), (0x30000 + page * 0x1000) | 7 | flags);
     }
 
     fn with<T>(&mut self, action: impl FnOnce(&mut Cpu) -> T) -> T {
