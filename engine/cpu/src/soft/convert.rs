@@ -112,6 +112,7 @@ impl Cpu {
         self.take_x87();
         *self.fpu = FpuArea::from_fpu(&registers.fpu);
         self.interrupt_shadow = registers.interrupt_shadow;
+        self.shadow_of_sti = false;
         self.nmi_blocked = registers.nmi_blocked;
         self.halted = registers.halted;
         self.stop_waiting();

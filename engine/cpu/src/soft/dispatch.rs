@@ -66,7 +66,8 @@ impl Cpu {
             if at_breakpoint && !first && self.blocks.breakpoints.contains(&linear) {
                 return Stop::Breakpoint(linear);
             }
-            let hits = if at_breakpoint { self.debug_hit(linear) } else { 0 };
+            let shadowed = self.interrupt_shadow && !self.shadow_of_sti;
+            let hits = if at_breakpoint && !shadowed { self.debug_hit(linear) } else { 0 };
             let executed = if hits != 0 && self.system_flags & flag::RF == 0 {
                 self.debug[4] = self.debug[4] & !15 | hits; // B0 to B3 tell of this one alone
                 self.outcome.fault = Some(Fault::debug());
@@ -208,7 +209,7 @@ impl Cpu {
         }
         let is_int = matches!(mnemonic, Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into);
         // MOV SS and POP SS hold the trap off too, STI does not
-        let held_off = self.interrupt_shadow && mnemonic != Mnemonic::Sti;
+        let held_off = self.interrupt_shadow && !self.shadow_of_sti;
         if before & flag::TF != 0 && !is_int && !held_off {
             // One trap tells of the step and of a breakpoint the instruction met.
             let met = self.drop_debug_trap();

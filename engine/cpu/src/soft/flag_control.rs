@@ -50,6 +50,7 @@ fn sti(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
     if cpu.system_flags & flag::IF == 0 {
         cpu.system_flags |= flag::IF;
         cpu.interrupt_shadow = true;
+        cpu.shadow_of_sti = true;
     }
     Ok(Flow::Jumped)
 }

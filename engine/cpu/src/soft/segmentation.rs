@@ -196,6 +196,7 @@ pub const fn is_canonical(linear: u64) -> bool {
 fn after_load(cpu: &mut Cpu, index: usize) -> Flow {
     if index == segment::SS {
         cpu.interrupt_shadow = true;
+        cpu.shadow_of_sti = false;
     }
     Flow::Jumped
 }

@@ -127,6 +127,8 @@ pub struct Cpu {
     pub cpl: u8,
     /// Interrupts are held off for one instruction.
     pub interrupt_shadow: bool,
+    /// By STI, which holds off less than MOV SS and POP SS do: debug traps and instruction breakpoints come.
+    pub(super) shadow_of_sti: bool,
     /// NMIs are held off until IRET.
     pub nmi_blocked: bool,
     /// HLT or MWAIT was executed and nothing has woken the vCPU.
@@ -222,6 +224,7 @@ impl Cpu {
             mode: 0,
             cpl: 0,
             interrupt_shadow: false,
+            shadow_of_sti: false,
             nmi_blocked: false,
             halted: false,
             waits_for_write: false,

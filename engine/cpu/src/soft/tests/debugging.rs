@@ -73,6 +73,20 @@ fn a_breakpoint_met_by_mov_ss_waits_for_the_next_instruction() {
 }
 
 #[test]
+fn an_instruction_after_mov_ss_has_no_breakpoint_and_one_after_sti_has() {
+    let breaking_at = |offset: u64| {
+        move |cpu: &mut Cpu| {
+            cpu.debug[0] = CODE + offset;
+            cpu.debug[5] = 0x401;
+        }
+    };
+    let (nop, int1): (&[u8], &[u8]) = (&[0x90], &[0xF1]);
+    assert_eq!(run(&[&MOV_SS, nop, int1], breaking_at(2)), (CODE + 4, 0, 12));
+    assert_eq!(run(&[&MOV_SS, nop, int1], breaking_at(3)), (CODE + 3, B0, 12));
+    assert_eq!(run(&[&[0xFB], nop, int1], breaking_at(1)), (CODE + 1, B0, 12));
+}
+
+#[test]
 fn ports_have_breakpoints_where_debugging_extensions_are_on() {
     let port = |extensions: bool, number: u64| {
         move |cpu: &mut Cpu| {
