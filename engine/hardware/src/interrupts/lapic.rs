@@ -489,6 +489,8 @@ impl Lapic {
             0x08 => 0xFF,
             0x0B | 0x28 => 0,
             0x0F => 0x13FF,
+            // Systems write back the status bits they read: sending and, for the pins, remote IRR.
+            0x35 | 0x36 => LVT_WRITABLE[register as usize - 0x32] | 0x5000,
             0x32..=0x37 => LVT_WRITABLE[register as usize - 0x32] | 0x1000,
             0x38 => u32::MAX,
             0x3E => 0xB,

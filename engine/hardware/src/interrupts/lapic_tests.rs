@@ -147,6 +147,9 @@ fn x2apic_mode_by_its_rules() {
     for index in [0x80B, 0x80E, 0x831, 0x83F, 0x8FF] {
         assert_eq!(lapic.read_msr(index, 0), None, "{index:#x}");
     }
+    // What Linux writes as it powers off.
+    assert!(lapic.write_msr(0x835, 0x5700, 0, 1).is_some());
+    assert_eq!(lapic.write_msr(0x832, 0x4000, 0, 1), None, "the timer has no such bit");
     for reserved in [1 << 13, 1 << 16, 1 << 20, 1 << 31] {
         assert_eq!(lapic.write_msr(0x830, 0x44 | reserved, 0, 1), None, "{reserved:#x}");
     }
