@@ -49,6 +49,15 @@ pub trait GuestBus {
     /// The time-stamp counter before the vCPU's own offset.
     fn timestamp(&self) -> u64;
 
+    /// A vCPU that counts exactly is about to touch a device or to ask for the time or a random number, and has
+    /// made this many steps since its creation (see [`crate::soft::SoftCpu::steps`]).
+    fn reached(&self, _steps: u64) {}
+
+    /// A number for RDRAND and RDSEED; `None`: the host's own.
+    fn random(&self) -> Option<u64> {
+        None
+    }
+
     /// Frequency of [`GuestBus::timestamp`] in Hz.
     fn timestamp_hz(&self) -> u64;
 

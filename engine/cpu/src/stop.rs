@@ -7,8 +7,8 @@ use crate::registers::Registers;
 /// How long a vCPU may run before it must come back by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunLimit {
-    /// At most this many instructions ([`Stop::Limit`]); backends that cannot count ignore it unless it
-    /// is 1, which is a single step ([`Stop::Step`]).
+    /// At most this many instructions and deliveries of interrupts and exceptions ([`Stop::Limit`]); backends
+    /// that cannot count ignore it unless it is 1, which is a single step ([`Stop::Step`]).
     pub instructions: u64,
 }
 

@@ -356,7 +356,11 @@ impl Machine {
             None => Registers::reset(),
         };
         for (index, cpu) in self.cpus.iter().enumerate() {
-            let registers = if index == 0 { first.clone() } else { board::secondary(Registers::reset()) };
+            // Firmware gives all processors the same memory types.
+            let registers = match index {
+                0 => first.clone(),
+                _ => board::secondary(Registers { msrs: first.msrs, ..Registers::reset() }),
+            };
             cpu.reset(&registers).map_err(|error| error.to_string())?;
         }
         Ok(())

@@ -10,6 +10,12 @@ const CONFIG_ADDRESS: u64 = 0xCF8;
 const CONFIG_DATA: u64 = 0xCFC;
 /// Edge or level of interrupt lines 8 to 15.
 const ELCR2: u64 = 0x4D1;
+/// The 8042's ports, its command to write the mode, and the mode: scan codes translated, interrupts for the
+/// keyboard, the mouse off, self-test passed.
+const KEYBOARD_DATA: u64 = 0x60;
+const KEYBOARD_COMMAND: u64 = 0x64;
+const WRITE_MODE: u64 = 0x60;
+const KEYBOARD_MODE: u64 = 0x65;
 
 /// Command register: ports, memory, bus master.
 const PORTS: u64 = 1;
@@ -51,4 +57,6 @@ pub fn as_firmware_leaves_it(bus: &Bus) {
         bus.write(Space::Port, CONFIG_DATA + (register & 3), *width, *value, 0);
     }
     bus.write(Space::Port, ELCR2, Width::Byte, 0x0C, 0);
+    bus.write(Space::Port, KEYBOARD_COMMAND, Width::Byte, WRITE_MODE, 0);
+    bus.write(Space::Port, KEYBOARD_DATA, Width::Byte, KEYBOARD_MODE, 0);
 }

@@ -24,6 +24,7 @@ fn a_kernel_without_firmware_finds_tables_timer_and_addresses() {
     let mut profile = Profile::new("direct");
     profile.backend = Backend::Soft;
     profile.memory = profile::Size::mib(16);
+    profile.cpus = 2;
     profile.direct =
         Some(profile::Direct::Kernel { image: file.path().to_owned(), initrd: None, append: String::new() });
     let machine = Machine::build(&profile, Outlets::default()).unwrap();
@@ -44,4 +45,10 @@ fn a_kernel_without_firmware_finds_tables_timer_and_addresses() {
     assert_eq!(port(0xCFC), 0xFD00_0008, "video memory, prefetchable");
     machine.bus.write(Space::Port, 0xCF8, Width::Dword, 0x8000_0860, 0);
     assert_eq!(port(0xCFC), 0x0B0B_0A0A, "interrupt routes");
+
+    machine.bus.write(Space::Port, 0x64, Width::Byte, 0x20, 0);
+    assert_eq!(machine.bus.read(Space::Port, 0x60, Width::Byte, 0) & 0x41, 0x41, "keys translated, IRQ 1 on");
+    let msrs = |cpu: usize| machine.cpus[cpu].registers().unwrap().msrs;
+    assert_eq!(msrs(1).mtrr_fixed, msrs(0).mtrr_fixed, "memory types are alike on all processors");
+    assert_eq!(msrs(1).mtrr_default, 0xC06);
 }

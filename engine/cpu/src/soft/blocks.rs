@@ -86,6 +86,7 @@ struct Block {
     /// Memory offset of the page its last bytes are in, if that is another one.
     second: u64,
     bytes: u64,
+    instructions: u8,
     ops: *mut [Op],
     _colds: Box<[Cold]>,
     /// Exits of other blocks linked to this one.
@@ -368,6 +369,14 @@ impl Cpu {
         Ok(op)
     }
 
+    /// Whether the block at `rip` has at most so many instructions.
+    pub(super) fn is_block_within(&mut self, instructions: u64) -> bool {
+        // A fetch that faults does so again when the instruction is run.
+        let Ok(Some(id)) = self.find_in_table(self.rip) else { return false };
+        let block = self.blocks.slab[id as usize].as_ref().expect("the table has live blocks");
+        u64::from(block.instructions) <= instructions
+    }
+
     /// The block at `rip`; `None` if it cannot be cached.
     fn find_in_table(&mut self, rip: u64) -> Fallible<Option<u32>> {
         let long = self.mode & mode::LONG != 0;
@@ -487,6 +496,7 @@ impl Cpu {
             key,
             second: collected.second,
             bytes: collected.bytes,
+            instructions: collected.instructions.len() as u8,
             ops: Box::into_raw(ops),
             _colds: colds,
             incoming: Vec::new(),

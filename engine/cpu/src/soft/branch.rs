@@ -412,6 +412,7 @@ pub unsafe fn cold(cpu: &mut Cpu, op: *const Op) {
         match (cold.handler)(cpu, &cold.instruction) {
             Ok(Flow::Next) if !cpu.leave_block => next!(cpu, op),
             Ok(Flow::Next | Flow::Jumped) => cpu.budget -= i64::from((*op).number) + 1,
+            Ok(Flow::Again) => cpu.budget -= i64::from((*op).number),
             Ok(Flow::Halt) => {
                 cpu.budget -= i64::from((*op).number) + 1;
                 cpu.halted = true;

@@ -220,6 +220,7 @@ fn mov_to_control(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
             if value & !15 != 0 {
                 return Err(GP);
             }
+            cpu.count_exactly()?;
             cpu.cr8 = value;
             cpu.bus().set_task_priority(value as u8);
         }
@@ -236,6 +237,7 @@ fn mov_from_control(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> 
         Register::CR4 if cpu.cr4_mask() != 0 => cpu.cr4,
         Register::CR8 if cpu.is_64_bit() => {
             cpu.require_ring_0()?;
+            cpu.count_exactly()?;
             u64::from(cpu.bus().task_priority())
         }
         _ => return Err(Fault::invalid_opcode()),

@@ -43,10 +43,11 @@ enum Attention {
 }
 
 impl Cpu {
-    /// Runs up to `limit` instructions. The bus is there.
+    /// Makes up to `limit` steps. The bus is there.
     pub(super) fn execute(&mut self, limit: u64) -> Stop {
         let mut remaining = limit;
         let mut first = true;
+        let mut alone = false;
         loop {
             if remaining == 0 {
                 return match limit {
@@ -57,8 +58,13 @@ impl Cpu {
             }
             match self.attend() {
                 Attention::Nothing => {}
-                Attention::Delivered if limit == 1 => return Stop::Step,
-                Attention::Delivered => self.outcome.link_from = std::ptr::null(),
+                Attention::Delivered => {
+                    self.deliveries += 1;
+                    remaining -= 1;
+                    self.outcome.link_from = std::ptr::null();
+                    (first, alone) = (false, false);
+                    continue;
+                }
                 Attention::Stop(stop) => return stop,
             }
             let linear = self.code_linear(self.rip);
@@ -68,27 +74,35 @@ impl Cpu {
             }
             let shadowed = self.interrupt_shadow && !self.shadow_of_sti;
             let hits = if at_breakpoint && !shadowed { self.debug_hit(linear) } else { 0 };
+            let is_single = at_breakpoint
+                || alone
+                || self.interrupt_shadow
+                || self.system_flags & (flag::TF | flag::RF) != 0
+                || remaining <= OVERRUN && !self.is_block_within(remaining);
             let executed = if hits != 0 && self.system_flags & flag::RF == 0 {
                 self.debug[4] = self.debug[4] & !15 | hits; // B0 to B3 tell of this one alone
                 self.outcome.fault = Some(Fault::debug());
                 0
-            } else if at_breakpoint
-                || remaining <= OVERRUN
-                || self.interrupt_shadow
-                || self.system_flags & (flag::TF | flag::RF) != 0
-            {
+            } else if is_single {
                 self.step()
             } else {
-                self.run_blocks((remaining - OVERRUN).min(SLICE) as i64)
+                // At least one block: the last one ends the count exactly.
+                self.run_blocks(remaining.saturating_sub(OVERRUN).clamp(1, SLICE) as i64)
             };
-            first = false;
+            (first, alone) = (false, false);
             self.instructions += executed;
             remaining = remaining.saturating_sub(executed);
             if let Some(fault) = self.outcome.fault.take() {
-                if limit != u64::MAX {
+                self.outcome.link_from = std::ptr::null();
+                if fault == Fault::uncounted() {
+                    alone = true;
+                    continue;
+                }
+                // A single-step trap is part of the step after which it comes.
+                if !(is_single && executed == 1) {
+                    self.deliveries += 1;
                     remaining = remaining.saturating_sub(1);
                 }
-                self.outcome.link_from = std::ptr::null();
                 self.halted = false; // a single-step trap ends HLT
                 let (vector, error_code) = (fault.vector, fault.error_code);
                 let event = Event { vector, error_code, kind: EventKind::Exception };
@@ -123,6 +137,9 @@ impl Cpu {
             self.nmi_blocked = true;
             Some(Event { vector: 2, error_code: None, kind: EventKind::Nmi })
         } else if self.system_flags & flag::IF != 0 && self.pins.is_raised(Signal::Interrupt) {
+            if self.is_exact {
+                self.bus().reached(self.steps());
+            }
             let vector = self.bus().acknowledge_interrupt();
             vector.map(|vector| Event { vector, error_code: None, kind: EventKind::Interrupt })
         } else {
@@ -152,6 +169,7 @@ impl Cpu {
         let from = std::mem::replace(&mut self.outcome.link_from, std::ptr::null());
         self.leave_block = false;
         self.budget = budget;
+        self.is_counted = false;
         match self.find_block() {
             Ok(op) => {
                 if !from.is_null() {
@@ -162,6 +180,7 @@ impl Cpu {
             }
             Err(fault) => self.outcome.fault = Some(fault),
         }
+        self.is_counted = true;
         (budget - self.budget) as u64
     }
 

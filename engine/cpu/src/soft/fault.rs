@@ -89,6 +89,12 @@ impl Fault {
     pub const fn simd() -> Fault {
         Fault::plain(19)
     }
+
+    /// No exception, and never delivered: the dispatcher is to run this instruction alone, where the number of
+    /// steps before it is known (see [`Cpu::count_exactly`]). Nothing raises interrupt vectors as faults.
+    pub const fn uncounted() -> Fault {
+        Fault::plain(0xFF)
+    }
 }
 
 /// How the core goes on after a cold instruction.
@@ -99,6 +105,8 @@ pub enum Flow {
     /// From `rip`, by way of the dispatcher: rip, the mode, a translation, IF, TF, the interrupt shadow or
     /// breakpoints may have changed, or a device was touched.
     Jumped,
+    /// From `rip`, which is the instruction's own: a repetition that is not over yet. It counts when it is.
+    Again,
     /// From `rip` when something wakes the vCPU (HLT, MWAIT).
     Halt,
 }

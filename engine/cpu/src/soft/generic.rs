@@ -544,6 +544,7 @@ fn port_in(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     let register = i.op0_register();
     let (port, bytes) = (port(cpu, i, 1), register.size());
     cpu.check_io(port, bytes)?;
+    cpu.count_exactly()?;
     let value = cpu.bus().port_in(port, bytes);
     cpu.set_register(register, u64::from(value));
     cpu.watch_port(port, bytes);
@@ -554,6 +555,7 @@ fn port_out(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     let register = i.op1_register();
     let (port, bytes) = (port(cpu, i, 0), register.size());
     cpu.check_io(port, bytes)?;
+    cpu.count_exactly()?;
     cpu.bus().port_out(port, bytes, cpu.register(register) as u32);
     cpu.watch_port(port, bytes);
     Ok(Flow::Jumped)

@@ -281,8 +281,15 @@ impl Cpu {
     pub fn prepare_write(&mut self, segment: usize, offset: u64, bytes: u64) -> Fallible<()> {
         let linear = self.linear(segment, offset, bytes, true)?;
         self.check_canonical(segment, linear, bytes)?;
-        self.places(linear, bytes as usize, Access::Write, self.privilege())?;
-        Ok(())
+        let (first, second) = self.places(linear, bytes as usize, Access::Write, self.privilege())?;
+        self.count_device_write(first, second)
+    }
+
+    fn count_device_write(&mut self, first: Place, second: Option<Place>) -> Fallible<()> {
+        match [Some(first), second].into_iter().flatten().all(|place| place.writable().is_some()) {
+            true => Ok(()),
+            false => self.count_exactly(),
+        }
     }
 
     /// Raises whatever a read of `bytes` (at most 4096) bytes would raise.
@@ -539,6 +546,9 @@ impl Cpu {
             // SAFETY: all of the value lies within one page valid for reads.
             return Ok(unsafe { host.cast::<T>().read_unaligned() });
         }
+        if [Some(first), second].into_iter().flatten().any(|place| place.readable().is_none()) {
+            self.count_exactly()?;
+        }
         let mut buffer = [0u8; 64];
         let split = bytes.min(PAGE as usize - first.in_page());
         self.read_place(first, &mut buffer[..split]);
@@ -560,6 +570,7 @@ impl Cpu {
             self.note_write(first, bytes);
             return Ok(());
         }
+        self.count_device_write(first, second)?;
         let mut buffer = [0u8; 64];
         // SAFETY: `T` is plain and no longer than the buffer.
         unsafe { buffer.as_mut_ptr().cast::<T>().write_unaligned(value) };

@@ -107,6 +107,24 @@ impl SoftCpu {
         self.cpu.instructions
     }
 
+    /// Steps made since creation: an executed instruction is one (with the single-step trap after it, if there is
+    /// one), a delivered interrupt or exception is one. Limits are counted in steps.
+    pub fn steps(&self) -> u64 {
+        self.cpu.steps()
+    }
+
+    /// From now on the bus is told, by [`GuestBus::reached`], how many steps were made before each access to a
+    /// device and each look at the time, so that both can be functions of that number alone, whatever is cached.
+    /// Such instructions cost some hundred nanoseconds more.
+    pub fn set_exact(&mut self, is_exact: bool) {
+        self.cpu.is_exact = is_exact;
+    }
+
+    /// Forgets all translations, as the architecture lets a processor do at any time.
+    pub fn forget_translations(&mut self) {
+        self.cpu.flush_translations(true);
+    }
+
     /// Execution breakpoints of the monitor: linear addresses. A run that starts at one passes it.
     pub fn set_breakpoints(&mut self, linear: &[u64]) {
         self.cpu.blocks.breakpoints = linear.to_vec();

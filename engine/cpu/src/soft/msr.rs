@@ -270,6 +270,7 @@ fn rdmsr(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
         return Err(Fault::invalid_opcode());
     }
     cpu.require_ring_0()?;
+    cpu.count_exactly()?;
     let value = cpu.read_msr(cpu.general[1] as u32).ok_or(GP)?;
     cpu.set_edx_eax(value);
     Ok(Flow::Next)
@@ -280,6 +281,7 @@ fn wrmsr(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
         return Err(Fault::invalid_opcode());
     }
     cpu.require_ring_0()?;
+    cpu.count_exactly()?;
     cpu.write_msr(cpu.general[1] as u32, cpu.edx_eax())?;
     Ok(Flow::Jumped)
 }

@@ -12,6 +12,7 @@ use crate::registers::{Event, Msrs, Segment, Table, segment};
 use super::blocks::Blocks;
 use super::code_watch::{CodeWatch, Member};
 use super::dispatch::Outcome;
+use super::fault::{Fallible, Fault};
 use super::model::{CpuModel, Model};
 use super::page_cache::PageCache;
 use super::spaces::Parked;
@@ -191,6 +192,12 @@ pub struct Cpu {
     pub id: u32,
     /// Instructions executed since creation (up to date outside the core).
     pub(super) instructions: u64,
+    /// Interrupts and exceptions delivered since creation.
+    pub(super) deliveries: u64,
+    /// Devices are touched, and the time is asked for, only where [`Cpu::steps`] is known.
+    pub(super) is_exact: bool,
+    /// It is known now: no chain of blocks runs, or one need not know.
+    pub(super) is_counted: bool,
     /// Decoded code.
     pub(super) blocks: Blocks,
     /// This vCPU's place among those that watch the machine's code pages.
@@ -255,6 +262,9 @@ impl Cpu {
             pins,
             id,
             instructions: 0,
+            deliveries: 0,
+            is_exact: false,
+            is_counted: true,
             blocks: Blocks::new(),
             watch,
             outcome: Outcome::NOTHING,
@@ -274,6 +284,26 @@ impl Cpu {
         let bus = self.bus.expect("the bus is known while the vCPU runs");
         // SAFETY: `with_bus` sets it for exactly the time its borrow lasts.
         unsafe { bus.as_ref() }
+    }
+
+    /// Instructions completed and events delivered before the instruction that is being executed.
+    pub(super) fn steps(&self) -> u64 {
+        self.instructions + self.deliveries
+    }
+
+    /// Must be called before an instruction touches a device or asks the bus for anything that changes with time,
+    /// and before it has changed anything. Where the number of steps so far is not known, the instruction is
+    /// begun again where it is.
+    #[inline]
+    pub fn count_exactly(&mut self) -> Fallible<()> {
+        if !self.is_exact {
+            return Ok(());
+        }
+        if !self.is_counted {
+            return Err(Fault::uncounted());
+        }
+        self.bus().reached(self.steps());
+        Ok(())
     }
 
     /// Runs `action` with a bus to reach.

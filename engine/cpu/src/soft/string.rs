@@ -150,7 +150,7 @@ fn repeat(
         count = shape.count(cpu);
         if count != 0 && (stepping || cpu.leave_block || cpu.pins.word() != 0) {
             cpu.rip = instruction.ip();
-            return Ok(Flow::Jumped);
+            return Ok(Flow::Again);
         }
     }
     Ok(Flow::Next)
@@ -300,6 +300,7 @@ fn input<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     let shape = Shape::new::<T>(cpu, i);
     let (port, bytes) = (cpu.general[2] as u16, T::BYTES as usize);
     cpu.check_io(port, bytes)?;
+    cpu.count_exactly()?;
     let mut left = PORT_BURST;
     let flow = repeat(cpu, i, &shape, |cpu, _| {
         let to = shape.at(cpu, RDI);
@@ -320,6 +321,7 @@ fn output<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     let shape = Shape::new::<T>(cpu, i);
     let (port, bytes) = (cpu.general[2] as u16, T::BYTES as usize);
     cpu.check_io(port, bytes)?;
+    cpu.count_exactly()?;
     let mut left = PORT_BURST;
     let flow = repeat(cpu, i, &shape, |cpu, _| {
         let value = cpu.read::<T>(shape.source, shape.at(cpu, RSI))?;

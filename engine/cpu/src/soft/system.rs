@@ -128,6 +128,7 @@ fn check_timestamp(cpu: &Cpu) -> Fallible<()> {
 fn rdtsc(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
     cpu.require(Feature::Tsc)?;
     check_timestamp(cpu)?;
+    cpu.count_exactly()?;
     cpu.set_edx_eax(cpu.timestamp());
     Ok(Flow::Next)
 }
@@ -135,6 +136,7 @@ fn rdtsc(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
 fn rdtscp(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
     cpu.require(Feature::Rdtscp)?;
     check_timestamp(cpu)?;
+    cpu.count_exactly()?;
     cpu.set_edx_eax(cpu.timestamp());
     cpu.general[1] = cpu.msrs.tsc_aux & 0xFFFF_FFFF;
     Ok(Flow::Next)
@@ -154,13 +156,20 @@ fn rdpmc(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
 
 fn random<const FEATURE: u8>(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     cpu.require(if FEATURE == Feature::Rdseed as u8 { Feature::Rdseed } else { Feature::Rdrand })?;
-    let mut bytes = [0u8; 8];
-    // SAFETY: the buffer is eight bytes long.
-    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
-    let success = filled == bytes.len() as isize;
-    let value = if success { u64::from_le_bytes(bytes) } else { 0 };
+    cpu.count_exactly()?;
+    let (value, success) = match cpu.bus().random() {
+        Some(value) => (value, true),
+        None => host_random().map_or((0, false), |value| (value, true)),
+    };
     cpu.set_register(instruction.op0_register(), value);
     let rest = cpu.flags() & !flag::ARITHMETIC;
     cpu.set_flags(rest | if success { flag::CF } else { 0 });
     Ok(Flow::Next)
+}
+
+fn host_random() -> Option<u64> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the buffer is eight bytes long.
+    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
+    (filled == bytes.len() as isize).then(|| u64::from_le_bytes(bytes))
 }

@@ -97,6 +97,7 @@ impl Cpu {
     }
 
     fn switch(&mut self, selector: u16, descriptor: Descriptor, how: TaskSwitch) -> Fallible<()> {
+        self.count_exactly()?; // later it could not be begun again
         let is_32 = descriptor.kind() & 8 != 0;
         let old_is_32 = self.tr.attributes & 8 != 0;
         let limit = |is_32| if is_32 { LIMIT_32 } else { LIMIT_16 };

@@ -365,7 +365,7 @@ fn interrupts_wait_for_the_instruction_after_sti_and_wake_from_hlt() {
     assert_eq!(cpu.run(&bus, RunLimit::NONE), Stop::Halted);
     bus.vector.set(Some(0x20));
     pins.raise(Signal::Interrupt);
-    assert_eq!(cpu.run(&bus, RunLimit { instructions: 4 }), Stop::Halted);
+    assert_eq!(cpu.run(&bus, RunLimit { instructions: 5 }), Stop::Halted); // the delivery counts too
     assert_eq!(cpu.registers().general[3] & 0xFFFF, CODE + 5);
     pins.raise(Signal::Kick);
     assert_eq!(cpu.run(&bus, RunLimit::NONE), Stop::Kicked);

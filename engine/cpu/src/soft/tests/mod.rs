@@ -3,6 +3,7 @@
 mod control;
 mod core;
 mod debugging;
+mod exact;
 mod features;
 mod interrupts;
 mod machine;

@@ -67,6 +67,9 @@ impl Cpu {
     /// A pending unmasked x87 exception at a waiting instruction: #MF, or FERR# (IRQ 13) if CR0.NE is clear; the
     /// processor then waits at this instruction for the interrupt.
     pub(super) fn x87_error(&mut self, instruction: &Instruction) -> Fallible<Flow> {
+        if self.cr0 & 1 << 5 == 0 {
+            self.count_exactly()?;
+        }
         if self.cr0 & 1 << 5 == 0 && self.bus().floating_point_error() {
             self.rip = self.rip.wrapping_sub(instruction.len() as u64);
             return Ok(Flow::Jumped);
