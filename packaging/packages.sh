@@ -10,6 +10,8 @@ run_fedora="seabios-bin seavgabios-bin libX11 libX11-xcb libXcursor libXi libxkb
 run_arch="seabios libx11 libxcursor libxi libxkbcommon-x11 wayland vulkan-icd-loader vulkan-swrast mesa"
 
 test_debian="nasm grub-rescue-pc memtest86+ xvfb x11-apps imagemagick xdotool"
+# Real systems that tests run where the distribution has them.
+guests_debian="busybox-static linux-image-cloud-amd64 debian-installer-12-netboot-amd64 debian-installer-12-netboot-i386"
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -29,7 +31,16 @@ install_debian() {
     say "Installing:$missing"
     as_root apt-get update -qq
     # shellcheck disable=SC2086  # a list of words
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    # INITRD=No: a kernel that is only a guest needs no initial ramdisk of this host.
+    as_root env DEBIAN_FRONTEND=noninteractive INITRD=No apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+# Installs those of the guests' packages that this distribution has.
+install_guests() {
+    command -v apt-get >/dev/null || return 0
+    for package in $guests_debian; do
+        if apt-cache show "$package" >/dev/null 2>&1; then install_debian "$package"; fi
+    done
 }
 
 # Installs what is missing for the purposes named (build, run, test).

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 . packaging/packages.sh
 
 install_packages build run test
+install_guests
 install_rust
 export RUSTFLAGS="-D warnings" CARGO_INCREMENTAL=0
 

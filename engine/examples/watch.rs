@@ -25,7 +25,8 @@ struct Plan {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (profile, plan) = parse(std::env::args().skip(1))?;
     let to_stderr = || Box::new(|bytes: &[u8]| std::io::stderr().write_all(bytes).unwrap_or(())) as Box<_>;
-    let outlets = Outlets { serial: Some(to_stderr()), debug_console: Some(to_stderr()), waker: None };
+    let outlets =
+        Outlets { serial: Some(to_stderr()), debug_console: Some(to_stderr()), ..Outlets::default() };
     let machine = Machine::build(&profile, outlets)?;
     let (wishes, asked) = std::sync::mpsc::channel();
     let wishes = std::sync::Mutex::new(wishes);

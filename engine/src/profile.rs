@@ -50,6 +50,28 @@ pub struct Profile {
     /// Whether writing to port 0xF4 ends the run.
     #[serde(default)]
     pub debug_exit: bool,
+    /// Time is counted in instructions and nothing comes from the host's clock or entropy: the same input gives the
+    /// same run.
+    #[serde(default)]
+    pub deterministic: Option<Deterministic>,
+}
+
+/// What a deterministic machine has instead of the host's entropy and calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deterministic {
+    /// What RDRAND and RDSEED are made from.
+    #[serde(default)]
+    pub seed: u64,
+    /// What the real-time clock says at power-on, in seconds since 1970 (UTC).
+    #[serde(default = "year_2000")]
+    pub start_seconds: u64,
+}
+
+impl Default for Deterministic {
+    fn default() -> Deterministic {
+        Deterministic { seed: 0, start_seconds: year_2000() }
+    }
 }
 
 /// What the machine finds at power-on.
@@ -94,6 +116,10 @@ pub const MEMORY_LIMITS: (Size, Size) = (Size::mib(1), Size::mib(64 * 1024));
 pub const MAX_CPUS: u32 = 8;
 /// Most hard disks a machine may have (with a CD-ROM, one fewer).
 pub const MAX_DISKS: usize = 4;
+
+const fn year_2000() -> u64 {
+    946_684_800
+}
 
 const fn one() -> u32 {
     1
@@ -191,6 +217,7 @@ impl Profile {
             snapshot: false,
             direct: None,
             debug_exit: false,
+            deterministic: None,
         }
     }
 
@@ -226,6 +253,10 @@ impl Profile {
                 "disks",
                 format!("{} disks do not fit; at most {room} beside the CD-ROM", self.disks.len()),
             );
+        }
+        if self.deterministic.is_some() && self.backend == Backend::Kvm {
+            let reason = "only the software CPU counts instructions; choose the backend soft or auto";
+            problem("deterministic", reason.to_owned());
         }
         for (field, path) in self.files() {
             if !path.exists() {
@@ -304,6 +335,7 @@ mod tests {
         let mut profile = Profile::new("Test");
         profile.memory = Size::mib(64);
         profile.direct = Some(Direct::BuiltIn("vitrine".into()));
+        profile.deterministic = Some(Deterministic { seed: 7, ..Deterministic::default() });
         assert_eq!(Profile::from_ron(&profile.to_ron()).unwrap(), profile);
     }
 
@@ -329,7 +361,9 @@ mod tests {
         profile.cpus = 0;
         profile.memory = Size(5);
         profile.cdrom = Some("/nonexistent.iso".into());
+        profile.deterministic = Some(Deterministic::default());
+        profile.backend = Backend::Kvm;
         let fields: Vec<_> = profile.problems().iter().map(|p| p.field).collect();
-        assert_eq!(fields, ["name", "memory", "cpus", "cdrom"]);
+        assert_eq!(fields, ["name", "memory", "cpus", "deterministic", "cdrom"]);
     }
 }

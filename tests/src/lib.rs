@@ -1,6 +1,7 @@
 //! Whole-machine tests: how a test gets a machine on each backend, and what it waits for.
 
 pub mod assembler;
+pub mod initramfs;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -66,8 +67,11 @@ impl Guest {
             let to = to.clone();
             Box::new(move |bytes: &[u8]| to.lock().unwrap().extend_from_slice(bytes)) as Box<_>
         };
-        let outlets =
-            Outlets { serial: Some(keep(&serial)), debug_console: Some(keep(&console)), waker: None };
+        let outlets = Outlets {
+            serial: Some(keep(&serial)),
+            debug_console: Some(keep(&console)),
+            ..Outlets::default()
+        };
         let session = Session::start(&profile, outlets)
             .unwrap_or_else(|error| panic!("{platform:?}: the machine does not start: {error}"));
         Guest { session, platform, serial, console }

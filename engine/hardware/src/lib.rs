@@ -9,6 +9,7 @@ pub mod alarm;
 pub mod bus;
 pub mod chipset;
 pub mod clock;
+pub mod contents;
 #[cfg(test)]
 pub mod contract;
 pub mod debug;
@@ -33,6 +34,7 @@ pub use access::{At, Width};
 pub use alarm::{Alarm, Alarms};
 pub use bus::{Bus, Space, WindowSpec};
 pub use clock::Clock;
+pub use contents::Contents;
 pub use device::{Device, LoadError, Shared, shared};
 pub use line::{Line, LineSink};
 pub use memory::Memory;

@@ -65,6 +65,15 @@ pub trait Vcpu: Send {
     /// Instructions executed so far, where the backend counts them.
     fn instructions(&self) -> Option<u64>;
 
+    /// Steps made so far, where the backend counts them exactly: instructions, and deliveries of interrupts and
+    /// exceptions. Limits are reached to the step there.
+    fn steps(&self) -> u64 {
+        0
+    }
+
+    /// Forgets cached translations, where they are ours.
+    fn forget_translations(&mut self) {}
+
     /// Replaces the execution breakpoints: linear addresses at which [`Stop::Breakpoint`] comes back,
     /// before the instruction there.
     fn set_breakpoints(&mut self, linear: &[u64]) -> Result<(), VcpuError>;

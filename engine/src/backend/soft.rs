@@ -14,14 +14,16 @@ use super::{Kicker, Vcpu, VcpuError};
 /// What the software vCPUs of one machine share.
 pub struct SoftMachine {
     model: CpuModel,
+    is_exact: bool,
     watch: Arc<CodeWatch>,
     members: Arc<Mutex<Vec<Weak<Pins>>>>,
 }
 
 impl SoftMachine {
     /// A machine of `model` processors over `memory`: writes by devices drop cached code, and changes of the
-    /// map drop cached translations.
-    pub fn new(model: CpuModel, memory: &Memory) -> SoftMachine {
+    /// map drop cached translations. Exact processors tell the bus how many steps they have made before they touch
+    /// a device or look at the time.
+    pub fn new(model: CpuModel, is_exact: bool, memory: &Memory) -> SoftMachine {
         let watch = CodeWatch::new();
         let writes = watch.clone();
         memory.observe_writes(move |range| writes.wrote(range));
@@ -30,7 +32,7 @@ impl SoftMachine {
         memory.on_layout_change(move || {
             mapped.lock().iter().filter_map(Weak::upgrade).for_each(|pins| pins.raise(Signal::MapChanged));
         });
-        SoftMachine { model, watch, members }
+        SoftMachine { model, is_exact, watch, members }
     }
 
     /// The processor model.
@@ -62,7 +64,9 @@ impl SoftVcpu {
     pub fn new(machine: &SoftMachine, index: usize, count: usize, pins: Arc<Pins>) -> SoftVcpu {
         machine.follow_map(&pins);
         let (index, count) = (index as u32, count as u32);
-        SoftVcpu { cpu: SoftCpu::sharing(machine.model, pins.clone(), index, count, &machine.watch), pins }
+        let mut cpu = SoftCpu::sharing(machine.model, pins.clone(), index, count, &machine.watch);
+        cpu.set_exact(machine.is_exact);
+        SoftVcpu { cpu, pins }
     }
 }
 
@@ -88,6 +92,14 @@ impl Vcpu for SoftVcpu {
         Some(self.cpu.instructions())
     }
 
+    fn steps(&self) -> u64 {
+        self.cpu.steps()
+    }
+
+    fn forget_translations(&mut self) {
+        self.cpu.forget_translations();
+    }
+
     fn set_breakpoints(&mut self, linear: &[u64]) -> Result<(), VcpuError> {
         self.cpu.set_breakpoints(linear);
         Ok(())
@@ -103,7 +115,7 @@ mod tests {
     #[test]
     fn a_vcpu_hears_of_device_writes_to_code_and_of_the_map() {
         let memory = Memory::new(1 << 20, 0).unwrap();
-        let machine = SoftMachine::new(CpuModel::X86_64V1, &memory);
+        let machine = SoftMachine::new(CpuModel::X86_64V1, false, &memory);
         let pins = Arc::new(Pins::new());
         machine.follow_map(&pins);
         let member = machine.watch().join(pins.clone());

@@ -25,10 +25,12 @@ use hardware::test_device::TestDevice;
 use hardware::timers::{Pit, Rtc};
 use hardware::vga::VgaCard;
 use hardware::{
-    Alarm, Alarms, Bus, Clock, Device, Line, LineSink, Memory, Requests, Shared, Width, WindowSpec, shared,
+    Alarm, Alarms, Bus, Clock, Device, Line, LineSink, LoadError, Memory, Requests, Shared, Width,
+    WindowSpec, shared,
 };
 
 use super::StartError;
+use super::input::Sockets;
 use super::media::Media;
 use super::platform::Controllers;
 use crate::firmware::Firmware;
@@ -248,6 +250,26 @@ impl Board {
         for device in &self.devices {
             device.lock().reset();
         }
+    }
+
+    /// Where input goes.
+    pub fn sockets(&self) -> Sockets {
+        let (keyboard, serial, power) = (self.keyboard.clone(), self.serial.clone(), self.power.clone());
+        Sockets { keyboard, serial, power }
+    }
+
+    /// The state of every device, by name.
+    pub fn save(&self) -> Vec<(String, Vec<u8>)> {
+        let save = |device: &Shared<dyn Device>| {
+            let device = device.lock();
+            (device.name().to_owned(), device.save())
+        };
+        self.devices.iter().map(save).collect()
+    }
+
+    /// Puts every device into a state that [`Board::save`] gave on a machine of the same profile.
+    pub fn load(&self, states: &[(String, Vec<u8>)]) -> Result<(), LoadError> {
+        self.devices.iter().zip(states).try_for_each(|(device, (_, state))| device.lock().load(state))
     }
 
     /// Puts the VGA into its 80x25 text mode, for programs that start without firmware.

@@ -10,6 +10,8 @@ use hardware::interrupts::Fabric;
 use hardware::memory::PAGE;
 use hardware::{Bus, Clock, Memory, Space, Width};
 
+use super::timeline::Timeline;
+
 /// Frequency of the guest's time-stamp counter before any offset: one tick per nanosecond of guest time.
 pub const TIMESTAMP_HZ: u64 = 1_000_000_000;
 
@@ -24,6 +26,8 @@ pub struct MachineBus {
     fabric: Option<Arc<Fabric>>,
     cpu: usize,
     exits: Arc<Exits>,
+    /// What counts the time, in a deterministic machine.
+    timeline: Option<Arc<Timeline>>,
 }
 
 /// Counters of what traps, over all vCPUs.
@@ -80,7 +84,12 @@ impl MachineBus {
         cpu: usize,
         exits: Arc<Exits>,
     ) -> MachineBus {
-        MachineBus { memory, bus, clock, started, fabric, cpu, exits }
+        MachineBus { memory, bus, clock, started, fabric, cpu, exits, timeline: None }
+    }
+
+    /// The same, in a deterministic machine.
+    pub fn counted_by(self, timeline: Option<Arc<Timeline>>) -> MachineBus {
+        MachineBus { timeline, ..self }
     }
 
     fn width(bytes: usize) -> Width {
@@ -151,6 +160,16 @@ impl GuestBus for MachineBus {
 
     fn timestamp(&self) -> u64 {
         self.clock.now()
+    }
+
+    fn reached(&self, steps: u64) {
+        if let Some(timeline) = &self.timeline {
+            timeline.reached(steps);
+        }
+    }
+
+    fn random(&self) -> Option<u64> {
+        self.timeline.as_ref().map(|timeline| timeline.random())
     }
 
     fn timestamp_hz(&self) -> u64 {

@@ -1,17 +1,21 @@
 //! A machine: the hardware built from a profile, its vCPUs, its clock and its screen.
 
 mod board;
+mod checkpoint;
 mod examine;
 mod guest_bus;
+mod input;
 mod media;
 mod pci_setup;
 mod platform;
 mod screen;
 mod timekeeper;
+mod timeline;
+mod turns;
 mod virtual_cpu;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use cpu::{Pins, Registers, Signal};
@@ -31,7 +35,13 @@ use guest_bus::{Exits, MachineBus};
 use media::Media;
 use platform::Platform;
 use screen::Screen;
+use timeline::Timeline;
+use turns::Turns;
 
+pub use checkpoint::{Checkpoint, Fingerprint};
+pub use input::{Input, Stamped};
+pub use timeline::STEP_NS;
+pub use turns::{EPOCH, PULSE_NS, Pulse, TURN};
 pub use virtual_cpu::{CpuCounts, Incident, VirtualCpu};
 
 /// Why a machine cannot be started. Nothing is left running.
@@ -64,6 +74,8 @@ pub enum Wish {
     Device(Request),
     /// Something a vCPU met.
     Cpu(Incident),
+    /// A deterministic machine has made the steps it was to make.
+    Arrived,
 }
 
 type Listener = Box<dyn Fn(Wish) + Send + Sync>;
@@ -74,7 +86,9 @@ type Waker = Arc<dyn Fn() + Send + Sync>;
 struct Wires {
     listener: ArcSwapOption<Listener>,
     cpus: ArcSwapOption<Vec<Arc<VirtualCpu>>>,
+    /// One for each vCPU, or one for all.
     entities: ArcSwapOption<Vec<Arc<Entity>>>,
+    turns: ArcSwapOption<Turns>,
 }
 
 /// A built machine.
@@ -88,25 +102,32 @@ pub struct Machine {
     image: Option<Image>,
     cpus: Arc<Vec<Arc<VirtualCpu>>>,
     entities: Arc<Vec<Arc<Entity>>>,
+    /// How vCPUs take turns, in a deterministic machine.
+    turns: Option<Arc<Turns>>,
     screen: Arc<Screen>,
     exits: Arc<Exits>,
     wires: Arc<Wires>,
     waker: Option<Waker>,
     bell: Arc<timekeeper::Bell>,
     started: Instant,
-    cpu_time_at_start: std::time::Duration,
+    cpu_time_at_start: Duration,
     typist: Mutex<()>,
 }
 
 impl Wires {
     fn wish(&self, wish: Wish) {
+        if let Some(turns) = &*self.turns.load() {
+            turns.stall();
+        }
         if let Some(listener) = &*self.listener.load() {
             listener(wish);
         }
     }
 
     fn wake(&self, cpu: usize) {
-        if let Some(entity) = self.entities.load().as_ref().and_then(|entities| entities.get(cpu)) {
+        if let Some(entity) =
+            self.entities.load().as_ref().and_then(|entities| entities.get(cpu).or(entities.first()))
+        {
             Scheduler::global().wake(entity);
         }
     }
@@ -166,14 +187,22 @@ impl Machine {
 
         let wires = Arc::new(Wires::default());
         let bell = Arc::new(timekeeper::Bell::default());
-        let (ringer, asker) = (bell.clone(), wires.clone());
+        let (ringer, asker, cutter) = (bell.clone(), wires.clone(), wires.clone());
+        let clock = if profile.deterministic.is_some() { Clock::manual() } else { Clock::host() };
+        let timeline =
+            profile.deterministic.map(|numbers| Arc::new(Timeline::new(clock.clone(), numbers.seed)));
         let wiring = Wiring {
             memory: memory.clone(),
             bus: Bus::new(),
-            clock: Clock::host(),
-            started: board::host_time(),
+            clock,
+            started: profile
+                .deterministic
+                .map_or_else(board::host_time, |numbers| Duration::from_secs(numbers.start_seconds)),
             requests: Requests::new(move |request| asker.wish(Wish::Device(request))),
-            alarms: Alarms::new(move || ringer.ring()),
+            alarms: Alarms::new(move || match &*cutter.turns.load() {
+                Some(turns) => turns.cut(),
+                None => ringer.ring(),
+            }),
         };
         let count = profile.cpus as usize;
         let board = Board::assemble(profile, &wiring, firmware.as_ref(), media, &mut outlets, |alarm| {
@@ -197,21 +226,41 @@ impl Machine {
                 fabric,
                 index,
                 exits.clone(),
-            );
+            )
+            .counted_by(timeline.clone());
             let reporter = wires.clone();
             let report = move |incident| reporter.wish(Wish::Cpu(incident));
             let in_kernel = platform.has_kernel_apics();
             cpus.push(Arc::new(VirtualCpu::new(index, vcpu, guest_bus, pins, in_kernel, report)));
         }
         let cpus = Arc::new(cpus);
-        let entities: Vec<_> = cpus.iter().map(|cpu| Entity::new(cpu.clone())).collect();
+        let turns = timeline.map(|timeline| {
+            let arriver = wires.clone();
+            Arc::new(Turns::new(turns::Parts {
+                cpus: cpus.clone(),
+                timed: board.timed.clone(),
+                alarms: alarms.clone(),
+                timeline,
+                sockets: board.sockets(),
+                planned: std::mem::take(&mut outlets.planned),
+                pulse: outlets.pulse.take(),
+                arrived: Box::new(move || arriver.wish(Wish::Arrived)),
+            }))
+        });
+        let entities: Vec<_> = match &turns {
+            Some(turns) => vec![Entity::new(turns.clone())],
+            None => cpus.iter().map(|cpu| Entity::new(cpu.clone())).collect(),
+        };
         if platform.has_kernel_apics() {
             entities.iter().for_each(|entity| Scheduler::global().add_lane(entity));
         }
         let entities = Arc::new(entities);
         wires.cpus.store(Some(cpus.clone()));
         wires.entities.store(Some(entities.clone()));
-        timekeeper::start(clock.clone(), alarms, bell.clone(), Arc::downgrade(&board.timed));
+        wires.turns.store(turns.clone());
+        if turns.is_none() {
+            timekeeper::start(clock.clone(), alarms, bell.clone(), Arc::downgrade(&board.timed));
+        }
         let screen = Screen::start(board.video.clone(), outlets.waker.clone());
         Ok(Arc::new(Machine {
             profile: profile.clone(),
@@ -223,6 +272,7 @@ impl Machine {
             image,
             cpus,
             entities,
+            turns,
             screen,
             exits,
             wires,
@@ -292,7 +342,10 @@ impl Machine {
         if let Err(reason) = self.thaw() {
             return self.fail(reason);
         }
-        self.clock.start();
+        match &self.turns {
+            Some(turns) => turns.go_on(),
+            None => self.clock.start(),
+        }
         self.bell.ring();
         for entity in self.entities.iter() {
             Scheduler::global().release(entity);
@@ -374,13 +427,44 @@ impl Machine {
         Ok((registers, code, instruction))
     }
 
+    /// Steps a deterministic machine has made. Waits for the end of the slice.
+    pub fn steps(&self) -> Option<u64> {
+        self.turns.as_ref().map(|turns| turns.position().steps)
+    }
+
+    /// From its next release on, a deterministic machine stops at this step, and says so by [`Wish::Arrived`].
+    pub fn stop_at(&self, steps: Option<u64>) {
+        if let Some(turns) = &self.turns {
+            turns.stop_at(steps);
+        }
+    }
+
+    /// All that came into a deterministic machine from outside. Waits for the end of the slice.
+    pub fn journal(&self) -> Vec<Stamped> {
+        self.turns.as_ref().map_or_else(Vec::new, |turns| turns.position().inbox.journal().to_vec())
+    }
+
+    /// A deterministic machine stamps `input` with its time; for others, `false`.
+    fn receives(&self, input: Input) -> bool {
+        let Some(turns) = &self.turns else { return false };
+        turns.receive(input);
+        self.wires.wake(0);
+        true
+    }
+
     /// Presses the power button.
     pub fn press_power_button(&self) {
+        if self.receives(Input::PowerButton) {
+            return;
+        }
         self.board.power.lock().press_power_button();
     }
 
     /// Presses or releases a key.
     pub fn key(&self, key: Key, pressed: bool) {
+        if self.receives(Input::Key(key, pressed)) {
+            return;
+        }
         self.board.keyboard.lock().key(key, pressed);
     }
 
@@ -390,12 +474,15 @@ impl Machine {
         for keys in text.chars().filter_map(typing::type_text) {
             let (down, up) = (keys.iter().map(|key| (key, true)), keys.iter().rev().map(|key| (key, false)));
             for (key, pressed) in down.chain(up) {
+                if self.receives(Input::Typed(*key, pressed)) {
+                    continue;
+                }
                 self.key(*key, pressed);
                 std::thread::sleep(board::KEYSTROKE);
                 // The keyboard's buffer holds 16 codes, and a busy guest may not look for a while.
                 let asked = Instant::now();
                 while !self.board.keyboard.lock().is_idle() && asked.elapsed() < board::LONGEST_KEYSTROKE {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             }
         }
@@ -403,11 +490,17 @@ impl Machine {
 
     /// Moves the mouse.
     pub fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
+        if self.receives(Input::Mouse(dx, dy, wheel, buttons)) {
+            return;
+        }
         self.board.keyboard.lock().mouse(dx, dy, wheel, buttons);
     }
 
     /// Sends bytes to the first serial port, waiting while its queue is full.
     pub fn send_serial(&self, bytes: &[u8]) {
+        if self.receives(Input::Serial(bytes.to_vec())) {
+            return;
+        }
         self.board.send_serial(bytes);
     }
 
@@ -458,6 +551,7 @@ impl Drop for Machine {
         // The wires hold the vCPUs, whose reports hold the wires.
         self.wires.cpus.store(None);
         self.wires.entities.store(None);
+        self.wires.turns.store(None);
         self.wires.listener.store(None);
     }
 }

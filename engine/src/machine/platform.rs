@@ -35,10 +35,14 @@ pub enum Controllers {
 impl Platform {
     /// Chooses and makes what `profile` asks for, over `memory`.
     pub fn new(profile: &Profile, memory: &Arc<Memory>) -> Result<Platform, String> {
+        if profile.deterministic.is_some() {
+            let engine = Engine::Soft(SoftMachine::new(profile.model, true, memory));
+            return Ok(Platform { engine, note: format!("Software CPU ({}), deterministic", profile.model) });
+        }
         let choice = kvm::speed::choose(profile.backend, false).map_err(|error| error.to_string())?;
         let why = choice.reason.map(|reason| format!("; {reason}")).unwrap_or_default();
         if choice.backend == Backend::Soft {
-            let engine = Engine::Soft(SoftMachine::new(profile.model, memory));
+            let engine = Engine::Soft(SoftMachine::new(profile.model, false, memory));
             return Ok(Platform { engine, note: format!("Software CPU ({}){why}", profile.model) });
         }
         let host = Host::open().map_err(|problem| problem.to_string())?;

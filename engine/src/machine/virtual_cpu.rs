@@ -71,6 +71,15 @@ pub struct CpuCounts {
     pub instructions: Option<u64>,
 }
 
+/// A vCPU that is saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuState {
+    /// Its registers.
+    pub registers: Registers,
+    startup: Startup,
+    nmi: bool,
+}
+
 /// The multiprocessor startup state machine. Source: Intel SDM 3A, 10.4 (MP initialization).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Startup {
@@ -186,12 +195,45 @@ impl VirtualCpu {
         }
     }
 
-    fn slice(&self) -> Result<Next, VcpuError> {
+    /// Steps it has made, where the backend counts exactly.
+    pub fn steps(&self) -> u64 {
+        self.backend.lock().steps()
+    }
+
+    /// Makes at most `steps` steps; how many, and whether it could go on.
+    pub fn run_within(&self, steps: u64) -> (u64, Next) {
+        let before = self.steps();
+        let next = self.run_caught(RunLimit { instructions: steps });
+        (self.steps() - before, next)
+    }
+
+    /// Forgets cached translations. Only between two runs.
+    pub fn forget_translations(&self) {
+        self.backend.lock().forget_translations();
+    }
+
+    /// All there is of it.
+    pub fn state(&self) -> Result<CpuState, VcpuError> {
+        let registers = self.registers()?;
+        Ok(CpuState { registers, startup: *self.startup.lock(), nmi: self.pins.is_raised(Signal::Nmi) })
+    }
+
+    /// Becomes this. Only while held.
+    pub fn set_state(&self, state: &CpuState) -> Result<(), VcpuError> {
+        self.reset(&state.registers)?;
+        *self.startup.lock() = state.startup;
+        if state.nmi {
+            self.pins.raise(Signal::Nmi);
+        }
+        Ok(())
+    }
+
+    fn slice(&self, limit: RunLimit) -> Result<Next, VcpuError> {
         let mut backend = self.backend.lock();
         if !self.ready_to_run(&mut **backend)? {
             return Ok(Next::Park);
         }
-        let stop = backend.run(&self.bus, RunLimit::NONE)?;
+        let stop = backend.run(&self.bus, limit)?;
         self.leave_sample(&mut **backend)?;
         match stop {
             Stop::Halted => {
@@ -207,6 +249,18 @@ impl VirtualCpu {
                 Ok(Next::Park)
             }
         }
+    }
+
+    fn run_caught(&self, limit: RunLimit) -> Next {
+        // A bug in one machine's device must stop that machine and no other.
+        let slice = std::panic::AssertUnwindSafe(|| self.slice(limit));
+        let reason = match std::panic::catch_unwind(slice) {
+            Ok(Ok(next)) => return next,
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => format!("a defect in Vitrine: {}", panic_message(&*panic)),
+        };
+        (self.report)(Incident::Failed { cpu: self.index, reason });
+        Next::Park
     }
 
     /// Takes INIT and STARTUP; says whether there is anything to run.
@@ -253,15 +307,7 @@ impl VirtualCpu {
 
 impl Run for VirtualCpu {
     fn run_slice(&self) -> Next {
-        // A bug in one machine's device must stop that machine and no other.
-        let slice = std::panic::AssertUnwindSafe(|| self.slice());
-        let reason = match std::panic::catch_unwind(slice) {
-            Ok(Ok(next)) => return next,
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => format!("a defect in Vitrine: {}", panic_message(&*panic)),
-        };
-        (self.report)(Incident::Failed { cpu: self.index, reason });
-        Next::Park
+        self.run_caught(RunLimit::NONE)
     }
 
     fn kick(&self) {

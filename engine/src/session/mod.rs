@@ -10,7 +10,7 @@ use cpu::Registers;
 use display::Frame;
 use hardware::input::Key;
 
-use crate::machine::{Machine, StartError};
+use crate::machine::{Checkpoint, Fingerprint, Machine, Pulse, Stamped, StartError};
 use crate::profile::Profile;
 use crate::stats::Stats;
 use supervisor::{Command, Supervisor};
@@ -29,6 +29,14 @@ pub struct Outlets {
     pub debug_console: Option<ByteOutlet>,
     /// Called, from any thread and often, when there is a new frame, sample or event.
     pub waker: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// The machine stands still after power-on, until [`Session::resume`].
+    pub paused: bool,
+    /// In a deterministic machine: called again and again ([`crate::machine::PULSE_NS`]) with the guest time in
+    /// nanoseconds, on the machine's own thread. What it sends to the session arrives at that very time. It must
+    /// not wait for the machine.
+    pub pulse: Option<Pulse>,
+    /// In a deterministic machine: what is to come, and at which guest time, in order.
+    pub planned: Vec<Stamped>,
 }
 
 /// A running machine. Dropping the last handle switches it off.
@@ -43,8 +51,12 @@ struct Handle {
 impl Session {
     /// Builds the machine and starts it. On an error nothing is left running.
     pub fn start(profile: &Profile, outlets: Outlets) -> Result<Session, StartError> {
+        let paused = outlets.paused;
         let machine = Machine::build(profile, outlets)?;
-        let supervisor = Supervisor::start(machine.clone());
+        let supervisor = Supervisor::start(machine.clone(), paused);
+        if paused {
+            supervisor.wait_paused();
+        }
         Ok(Session(Arc::new(Handle { machine, supervisor })))
     }
 
@@ -81,6 +93,45 @@ impl Session {
     /// Lets them go on.
     pub fn resume(&self) {
         self.0.supervisor.send(Command::Resume);
+    }
+
+    /// Lets a paused deterministic machine go on until it has made exactly `steps` steps since power-on, and waits
+    /// for that, at most `timeout`; says whether it has paused there.
+    pub fn run_to(&self, steps: u64, timeout: Duration) -> bool {
+        self.0.supervisor.run_to(steps, timeout)
+    }
+
+    /// Steps a deterministic machine has made since power-on. Waits for the end of the slice.
+    pub fn steps(&self) -> Option<u64> {
+        self.0.machine.steps()
+    }
+
+    /// Everything that has come into a deterministic machine from outside, with the guest times at which it did:
+    /// [`Outlets::planned`] for the same run again.
+    pub fn journal(&self) -> Vec<Stamped> {
+        self.0.machine.journal()
+    }
+
+    /// The whole state of a paused deterministic machine.
+    pub fn checkpoint(&self) -> Result<Checkpoint, String> {
+        self.while_paused(Machine::checkpoint)
+    }
+
+    /// Puts a paused deterministic machine into a state that a machine of the same profile was in.
+    pub fn restore(&self, checkpoint: &Checkpoint) -> Result<(), String> {
+        self.while_paused(|machine| machine.restore(checkpoint))
+    }
+
+    /// Sums of the state of a paused deterministic machine, to compare it with another.
+    pub fn fingerprint(&self) -> Result<Fingerprint, String> {
+        self.while_paused(Machine::fingerprint)
+    }
+
+    fn while_paused<T>(&self, act: impl FnOnce(&Machine) -> Result<T, String>) -> Result<T, String> {
+        match self.state() {
+            RunState::Paused => act(&self.0.machine),
+            _ => Err("the machine must be paused for this".to_owned()),
+        }
     }
 
     /// The reset button.

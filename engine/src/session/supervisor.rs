@@ -15,11 +15,16 @@ use crate::machine::{Incident, Machine, Wish};
 /// Events kept for the owner; older ones are dropped.
 const EVENTS_KEPT: usize = 256;
 
+/// How long a machine may take to be ready to start.
+const LONGEST_START: Duration = Duration::from_secs(30);
+
 /// What the owner may ask for.
 #[derive(Debug)]
 pub enum Command {
     Pause,
     Resume,
+    /// Go on to exactly this step, and pause.
+    RunTo(u64),
     Reset,
     PowerOff,
 }
@@ -38,21 +43,23 @@ pub struct Supervisor {
 
 struct Shared {
     state: Mutex<State>,
-    ended: Condvar,
+    changed: Condvar,
 }
 
 struct State {
     run: RunState,
+    /// The step the last [`Command::RunTo`] stopped at.
+    arrived: Option<u64>,
     events: VecDeque<Event>,
 }
 
 impl Supervisor {
     /// Powers the machine on and starts its thread.
-    pub fn start(machine: Arc<Machine>) -> Supervisor {
+    pub fn start(machine: Arc<Machine>, paused: bool) -> Supervisor {
         let (tasks, queue) = mpsc::channel();
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { run: RunState::Running, events: VecDeque::new() }),
-            ended: Condvar::new(),
+            state: Mutex::new(State { run: RunState::Running, arrived: None, events: VecDeque::new() }),
+            changed: Condvar::new(),
         });
         let wishes = Mutex::new(tasks.clone());
         machine.listen(move |wish| {
@@ -60,7 +67,7 @@ impl Supervisor {
             let _ = wishes.lock().send(Task::Wish(wish));
         });
         let worker = Worker { machine, shared: shared.clone() };
-        let body = move || worker.serve(&queue);
+        let body = move || worker.serve(&queue, paused);
         thread::Builder::new().name("supervisor".into()).spawn(body).expect("the host has room for a thread");
         Supervisor { tasks, shared }
     }
@@ -80,17 +87,37 @@ impl Supervisor {
     }
 
     pub fn wait(&self, timeout: Duration) -> Option<Ending> {
+        self.wait_for(timeout, |state| match &state.run {
+            RunState::Ended(ending) => Some(ending.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until the machine stands still for the first time, or has ended.
+    pub fn wait_paused(&self) {
+        self.wait_for(LONGEST_START, |state| (state.run != RunState::Running).then_some(()));
+    }
+
+    /// Lets the machine go on to exactly this step, and pause; `false` when it has ended before, or time is over.
+    pub fn run_to(&self, steps: u64, timeout: Duration) -> bool {
+        self.shared.state.lock().arrived = None;
+        self.send(Command::RunTo(steps));
+        let arrival = self.wait_for(timeout, |state| match &state.run {
+            RunState::Ended(_) => Some(false),
+            RunState::Paused | RunState::Running => state.arrived.map(|arrived| arrived == steps),
+        });
+        arrival.unwrap_or(false)
+    }
+
+    fn wait_for<T>(&self, timeout: Duration, look: impl Fn(&State) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + timeout;
         let mut state = self.shared.state.lock();
         loop {
-            if let RunState::Ended(ending) = &state.run {
-                return Some(ending.clone());
+            if let Some(found) = look(&state) {
+                return Some(found);
             }
-            if self.shared.ended.wait_until(&mut state, deadline).timed_out() {
-                return match &state.run {
-                    RunState::Ended(ending) => Some(ending.clone()),
-                    _ => None,
-                };
+            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
+                return look(&state);
             }
         }
     }
@@ -108,11 +135,14 @@ struct Worker {
 }
 
 impl Worker {
-    fn serve(&self, queue: &mpsc::Receiver<Task>) {
+    fn serve(&self, queue: &mpsc::Receiver<Task>, paused: bool) {
         self.tell(Event::Note(self.machine.backend_note().to_owned()));
         let mut ending = self.machine.power_on().err().map(Ending::Failed);
         if ending.is_none() {
-            self.machine.release();
+            match paused {
+                true => self.enter(RunState::Paused),
+                false => self.machine.release(),
+            }
         }
         while ending.is_none() {
             let Ok(task) = queue.recv() else { break };
@@ -132,18 +162,30 @@ impl Worker {
                 self.machine.hold();
                 self.enter(RunState::Paused);
             }
-            Command::Resume => {
-                self.machine.release();
-                self.enter(RunState::Running);
-            }
+            Command::Resume => self.go_on(None),
+            Command::RunTo(steps) => self.go_on(Some(steps)),
             Command::Reset => return self.reset(),
             Command::PowerOff => return Some(Ending::PoweredOff),
         }
         None
     }
 
+    fn go_on(&self, stop_at: Option<u64>) {
+        self.machine.stop_at(stop_at);
+        self.machine.release();
+        self.enter(RunState::Running);
+    }
+
     fn wish(&self, wish: Wish) -> Option<Ending> {
         match wish {
+            Wish::Arrived => {
+                self.machine.hold();
+                let steps = self.machine.steps();
+                self.enter(RunState::Paused);
+                self.shared.state.lock().arrived = steps;
+                self.shared.changed.notify_all();
+                None
+            }
             Wish::Device(Request::Reset) => self.reset(),
             Wish::Device(Request::ResetCpus) => self.machine.reset_cpus().err().map(Ending::Failed),
             Wish::Device(Request::PowerOff) => Some(Ending::PoweredOff),
@@ -183,9 +225,7 @@ impl Worker {
 
     fn enter(&self, run: RunState) {
         self.shared.state.lock().run = run.clone();
-        if matches!(run, RunState::Ended(_)) {
-            self.shared.ended.notify_all();
-        }
+        self.shared.changed.notify_all();
         self.tell(Event::State(run));
     }
 

@@ -188,7 +188,10 @@ fn outcome(cpu: &SoftCpu, bus: &ExactBus) -> (Registers, u64, Vec<u8>, Vec<u64>)
     (cpu.registers(), cpu.steps(), bus.machine.get(CODE, 0x2_0000), told)
 }
 
-fn run_in_pieces(piece: u64, between: impl Fn(&mut SoftCpu, &ExactBus)) -> (Registers, u64, Vec<u8>, Vec<u64>) {
+fn run_in_pieces(
+    piece: u64,
+    between: impl Fn(&mut SoftCpu, &ExactBus),
+) -> (Registers, u64, Vec<u8>, Vec<u64>) {
     let (mut cpu, bus) = machine();
     loop {
         let before = cpu.steps();
@@ -228,28 +231,25 @@ fn devices_and_clocks_see_the_same_counts_wherever_a_run_is_cut_and_whatever_is_
 #[test]
 fn each_look_at_the_time_comes_after_exactly_so_many_steps() {
     let (mut cpu, bus) = machine();
-    bus.machine.put(
-        CODE,
-        &{
-            let mut a = CodeAssembler::new(64).unwrap();
-            let mut build = || -> Result<(), IcedError> {
-                a.nop()?;
-                a.rdtsc()?; // 1
-                a.nop()?;
-                a.nop()?;
-                a.in_(al, 0x40)?; // 4
-                a.mov(ecx, 3)?;
-                a.mov(edi, 0x1_0000)?;
-                a.rep().stosb()?;
-                a.movzx(eax, byte_ptr(DEVICE))?; // 8
-                a.ud2()?; // 9: delivered; 10 and 11: the handler
-                a.rdtsc()?; // 12
-                a.hlt()
-            };
-            build().unwrap();
-            a.assemble(CODE).unwrap()
-        },
-    );
+    bus.machine.put(CODE, &{
+        let mut a = CodeAssembler::new(64).unwrap();
+        let mut build = || -> Result<(), IcedError> {
+            a.nop()?;
+            a.rdtsc()?; // 1
+            a.nop()?;
+            a.nop()?;
+            a.in_(al, 0x40)?; // 4
+            a.mov(ecx, 3)?;
+            a.mov(edi, 0x1_0000)?;
+            a.rep().stosb()?;
+            a.movzx(eax, byte_ptr(DEVICE))?; // 8
+            a.ud2()?; // 9: delivered; 10 and 11: the handler
+            a.rdtsc()?; // 12
+            a.hlt()
+        };
+        build().unwrap();
+        a.assemble(CODE).unwrap()
+    });
     assert_eq!(cpu.run(&bus, RunLimit::NONE), Stop::Halted);
     assert_eq!(*bus.told.borrow(), [1, 4, 8, 12]);
     assert_eq!(cpu.steps(), 14);
