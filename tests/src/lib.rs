@@ -106,6 +106,11 @@ impl Guest {
         String::from_utf8_lossy(&self.console.lock().unwrap()).into_owned()
     }
 
+    /// The same, byte by byte.
+    pub fn debug_console_bytes(&self) -> Vec<u8> {
+        self.console.lock().unwrap().clone()
+    }
+
     /// Waits until the screen shows `text`.
     pub fn wait_screen(&self, text: &str, seconds: u64) {
         self.wait_until(seconds, &format!("{text:?} on the screen"), || {

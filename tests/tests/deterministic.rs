@@ -71,7 +71,7 @@ fn rescue_cd() -> Option<Profile> {
 #[test]
 fn firmware_and_grub_run_alike_every_time() {
     let Some(profile) = rescue_cd() else { return };
-    let prints = agrees_with_itself(&profile, &[1_000_000, 30_000_001, 150_000_000]);
+    let prints = agrees_with_itself(&profile, &[1_000_000, 8_000_001, 30_000_000]);
     assert!(prints[0].memory != prints[1].memory && prints[1].memory != prints[2].memory);
 }
 
@@ -79,10 +79,10 @@ fn firmware_and_grub_run_alike_every_time() {
 fn a_restored_checkpoint_goes_on_as_the_run_it_was_taken_from() {
     let Some(profile) = rescue_cd() else { return };
     let session = start(&profile);
-    run_to(&session, 8 * EPOCH);
+    run_to(&session, 2 * EPOCH);
     let checkpoint = session.checkpoint().unwrap();
     let here = session.fingerprint().unwrap();
-    let later = run_to(&session, 12 * EPOCH + 4321);
+    let later = run_to(&session, 3 * EPOCH + 4321);
 
     let other = start(&profile);
     run_to(&other, 1000);

@@ -89,6 +89,9 @@ pub struct MachineArguments {
     /// Writes to disks go to an overlay that is thrown away.
     #[arg(long)]
     pub snapshot: bool,
+    /// Count time in instructions, on the software CPU: the same input gives the same run.
+    #[arg(long)]
+    pub deterministic: bool,
     /// Writing VALUE to port 0xF4 ends the run with status (VALUE<<1)|1; and the machine has the test device
     /// that the kvm-unit-tests use.
     #[arg(long)]
@@ -200,7 +203,7 @@ mod tests {
             run("vitrine run a.iso --backend soft --interrupts split --memory 64M --cpus 2 --firmware none \
              --cdrom c --disk d --disk e --floppy f --kernel k --initrd i --append -x --snapshot --headless \
              --serial file:s --debugcon g --debug-exit --until-serial T --until-screen U --timeout 1.5 \
-             --screenshot p.png --script q --stats r.json"
+             --screenshot p.png --script q --stats r.json --deterministic"
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" ")
@@ -214,7 +217,7 @@ mod tests {
         assert_eq!(run.machine.append.as_deref(), Some("-x"));
         assert_eq!(run.serial, Serial::File("s".into()));
         assert_eq!(run.timeout, Some(1.5));
-        assert!(run.headless && run.machine.snapshot && run.machine.debug_exit);
+        assert!(run.headless && run.machine.snapshot && run.machine.debug_exit && run.machine.deterministic);
     }
 
     #[test]

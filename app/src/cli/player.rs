@@ -1,9 +1,13 @@
 //! Plays a script against a machine: a state machine that is asked now and then and never waits itself.
 
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+use engine::Outlets;
 
 use super::script::{Line, Step};
 use super::serial::SerialLog;
+use super::watch::Watch;
 use crate::outputs;
 use crate::running::Running;
 
@@ -145,6 +149,80 @@ impl Player {
             }
         }
     }
+}
+
+/// A script, and who plays it.
+pub enum Script {
+    /// Whoever watches the run, by the host's clock.
+    Here(Player),
+    /// The machine's own thread, by the guest's time.
+    OnStage(Arc<Mutex<Stage>>),
+}
+
+/// A script as the machine plays it, and how it stands.
+pub struct Stage {
+    player: Player,
+    progress: Progress,
+}
+
+impl Script {
+    /// Does what can be done at `now`, unless the machine does it; how the script stands.
+    pub fn poll(&mut self, machine: &dyn Running, serial: &SerialLog, now: Instant) -> Progress {
+        match self {
+            Script::Here(player) => player.poll(machine, serial, now),
+            Script::OnStage(stage) => lock(stage).progress.clone(),
+        }
+    }
+
+    /// The line that is being played.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Script::Here(player) => player.line(),
+            Script::OnStage(stage) => lock(stage).player.line(),
+        }
+    }
+
+    /// See [`Player::expects_more`].
+    pub fn expects_more(&self) -> bool {
+        match self {
+            Script::Here(player) => player.expects_more(),
+            Script::OnStage(stage) => lock(stage).player.expects_more(),
+        }
+    }
+}
+
+/// Makes a deterministic machine play the script of `watch` itself, at exact times of the guest. The machine starts
+/// when it has been given to what this returns.
+pub fn perform(watch: &mut Watch, outlets: &mut Outlets) -> Option<impl FnOnce(&Arc<dyn Running>) + use<>> {
+    let player = match watch.player.take()? {
+        Script::Here(player) => player,
+        on_stage => {
+            watch.player = Some(on_stage);
+            return None;
+        }
+    };
+    let stage = Arc::new(Mutex::new(Stage { player, progress: Progress::Playing }));
+    watch.player = Some(Script::OnStage(stage.clone()));
+    let (log, beginning) = (watch.serial.clone(), Instant::now());
+    let slot: Arc<OnceLock<Weak<dyn Running>>> = Arc::default();
+    let machine = slot.clone();
+    outlets.paused = true;
+    outlets.pulse = Some(Box::new(move |now_ns| {
+        let Some(machine) = machine.get().and_then(Weak::upgrade) else { return };
+        let Stage { player, progress } = &mut *lock(&stage);
+        if *progress == Progress::Playing {
+            *progress = player.poll(&*machine, &log, beginning + Duration::from_nanos(now_ns));
+        }
+    }));
+    Some(move |machine: &Arc<dyn Running>| {
+        // The slot is new: nobody has filled it.
+        let _ = slot.set(Arc::downgrade(machine));
+        machine.resume();
+    })
+}
+
+fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
+    stage.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 enum Trouble {

@@ -8,7 +8,7 @@ use engine::library::Library;
 use engine::session::{Ending, Outlets, RunState};
 
 use super::arguments::{RunArguments, Serial};
-use super::player::Player;
+use super::player::{self, Player, Script};
 use super::serial::{Matcher, OutFile, SerialLog, Terminal};
 use super::watch::{Verdict, Watch};
 use super::{console, script, serial, status, target};
@@ -30,8 +30,13 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
         window::check_display()?;
     }
     let waker: window::WakerSlot = Arc::default();
-    let (outlets, files) = outlets(arguments, &mut watch, &waker);
+    let (mut outlets, files) = outlets(arguments, &mut watch, &waker);
+    let on_stage =
+        profile.deterministic.is_some().then(|| player::perform(&mut watch, &mut outlets)).flatten();
     let machine = engine_starter()(&profile, outlets)?;
+    if let Some(on_stage) = on_stage {
+        on_stage(&machine);
+    }
     for file in &files {
         file.ensure().inspect_err(|_| machine.power_off())?;
     }
@@ -55,7 +60,7 @@ fn watch(arguments: &RunArguments) -> Result<Watch, String> {
             let text =
                 std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
             let lines = script::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-            Some(Player::new(lines))
+            Some(Script::Here(Player::new(lines)))
         }
     };
     Ok(Watch {
@@ -104,6 +109,7 @@ fn outlets(
         })),
         debug_console: to_debug.map(|file| Box::new(move |bytes: &[u8]| file.write(bytes)) as _),
         waker: (!arguments.headless).then(|| window::waker(waker)),
+        ..Outlets::default()
     };
     (outlets, serial_file.into_iter().chain(debug_file).collect())
 }

@@ -57,6 +57,9 @@ pub fn apply(profile: &mut Profile, machine: &MachineArguments) -> Result<(), St
     }
     profile.snapshot |= machine.snapshot;
     profile.debug_exit |= machine.debug_exit;
+    if machine.deterministic {
+        profile.deterministic.get_or_insert_default();
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine::session::{Crash, Ending, Event};
 
-use super::player::{Player, Progress};
+use super::player::{Progress, Script};
 use super::serial::SerialLog;
 use super::{console, status};
 use crate::running::Running;
@@ -61,7 +61,7 @@ pub struct Watch {
     /// The longest the run may last.
     pub timeout: Option<Duration>,
     /// A script.
-    pub player: Option<Player>,
+    pub player: Option<Script>,
     /// What came from the serial port.
     pub serial: Arc<SerialLog>,
     /// Flags by which the user ends the run.
@@ -146,7 +146,7 @@ impl Watch {
         match ending {
             // A run that waited for something and did not get it must not pass for a success.
             Ending::PoweredOff
-                if self.awaits_text() || self.player.as_ref().is_some_and(Player::expects_more) =>
+                if self.awaits_text() || self.player.as_ref().is_some_and(Script::expects_more) =>
             {
                 Verdict::Failed(format!("the guest powered off{}", self.waiting()))
             }
@@ -170,7 +170,7 @@ impl Watch {
         let mut things = Vec::new();
         things.extend(self.until_serial.iter().map(|(text, _)| format!("'{text}' from the serial port")));
         things.extend(self.until_screen.iter().map(|text| format!("'{text}' on the screen")));
-        let line = self.player.as_ref().and_then(Player::line);
+        let line = self.player.as_ref().and_then(Script::line);
         things.extend(line.map(|line| format!("script line {line}")));
         match things.is_empty() {
             true => String::new(),
@@ -191,6 +191,7 @@ fn tell_notes(machine: &dyn Running) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::player::Player;
     use crate::cli::script;
     use crate::running::fake::{Deed, Fake};
 
@@ -246,7 +247,7 @@ mod tests {
         let lines =
             script::parse("wait-screen login 5\ntype root\\n\nkey ctrl-c\nwait-serial \"# \"\nmouse 3 4")
                 .unwrap();
-        let mut watch = Watch { player: Some(Player::new(lines)), ..Watch::default() };
+        let mut watch = Watch { player: Some(Script::Here(Player::new(lines))), ..Watch::default() };
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(watch.poll(&*fake, None, start, at(0)), None);
         assert_eq!(fake.deeds(), []);
@@ -266,8 +267,10 @@ mod tests {
     fn a_guest_may_power_off_by_the_scripts_last_key_but_not_before_a_wait() {
         let (fake, start) = (Fake::new("x"), Instant::now());
         let end = |text: &str| {
-            let mut watch =
-                Watch { player: Some(Player::new(script::parse(text).unwrap())), ..Watch::default() };
+            let mut watch = Watch {
+                player: Some(Script::Here(Player::new(script::parse(text).unwrap()))),
+                ..Watch::default()
+            };
             watch.poll(&*fake, None, start, start);
             watch.poll(&*fake, Some(Ending::PoweredOff), start, start).unwrap().status()
         };
@@ -279,8 +282,10 @@ mod tests {
     fn a_script_that_fails_names_its_line() {
         let (fake, start) = (Fake::new("x"), Instant::now());
         let play = |text: &str, ms| {
-            let mut watch =
-                Watch { player: Some(Player::new(script::parse(text).unwrap())), ..Watch::default() };
+            let mut watch = Watch {
+                player: Some(Script::Here(Player::new(script::parse(text).unwrap()))),
+                ..Watch::default()
+            };
             watch.poll(&*fake, None, start, start);
             watch.poll(&*fake, None, start, start + Duration::from_millis(ms)).unwrap()
         };

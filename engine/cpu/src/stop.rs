@@ -26,6 +26,9 @@ pub enum Stop {
     Halted,
     /// The instruction limit is used up.
     Limit,
+    /// The guest spins: it has executed PAUSE very often, and whom it waits for may need the host's processor. Only
+    /// from runs without a limit.
+    Yielded,
     /// One step was made.
     Step,
     /// [`crate::Signal::Kick`] was raised.

@@ -28,5 +28,5 @@ pub fn load(code: Vec<u8>, room: Room) -> Result<Image, String> {
     registers.general[general::RDX] = 0;
     // Caches on, as a BIOS leaves them.
     registers.cr0 = 0x10;
-    Ok(Image { pieces: vec![Piece::new(LOAD_ADDRESS, code)], registers })
+    Ok(Image::new(vec![Piece::new(LOAD_ADDRESS, code)], registers))
 }

@@ -92,7 +92,7 @@ pub fn load(kernel: Kernel, room: Room) -> Result<Image, String> {
 
     let mut registers = protected::registers(KERNEL_ADDRESS);
     registers.general[general::RSI] = PARAMETERS_ADDRESS;
-    Ok(Image { pieces, registers })
+    Ok(Image::new(pieces, registers))
 }
 
 fn boot_parameters(image: &[u8], room: Room) -> Vec<u8> {

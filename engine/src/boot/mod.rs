@@ -5,8 +5,10 @@ mod elf;
 mod flat;
 mod linux;
 mod multiboot;
+mod multiboot2;
 mod protected;
 mod pvh;
+mod sections;
 mod tables;
 
 use std::io;
@@ -48,6 +50,8 @@ pub enum BootError {
 pub struct Image {
     pieces: Vec<Piece>,
     registers: Registers,
+    /// Where so many bytes of ACPI's root pointer are wanted, too.
+    root_pointers: Vec<(u64, usize)>,
 }
 
 /// Bytes for one place in guest memory, and zeros after them.
@@ -75,6 +79,10 @@ struct Kernel {
 }
 
 impl Image {
+    fn new(pieces: Vec<Piece>, registers: Registers) -> Image {
+        Image { pieces, registers, root_pointers: Vec::new() }
+    }
+
     /// Reads and checks what `direct` names, for a machine with `memory`.
     pub fn read(direct: &Direct, memory: &Memory) -> Result<Image, BootError> {
         let low = memory.low_ram_bytes();
@@ -151,10 +159,13 @@ impl Room {
     }
 }
 
-/// The first protocol the kernel offers: Linux's own, multiboot 1, PVH, plain ELF.
+/// The first protocol the kernel offers: Linux's own, multiboot 2, multiboot 1, PVH, plain ELF.
 fn load_kernel(kernel: Kernel, room: Room) -> Result<Image, String> {
     if linux::is_bzimage(&kernel.image) {
         return linux::load(kernel, room);
+    }
+    if let Some(header) = multiboot2::find_header(&kernel.image) {
+        return multiboot2::load(kernel, header, room);
     }
     if let Some(header) = multiboot::find_header(&kernel.image) {
         return multiboot::load(kernel, header, room);

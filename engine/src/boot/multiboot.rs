@@ -75,7 +75,7 @@ pub fn load(kernel: Kernel, header: Header, room: Room) -> Result<Image, String>
     let mut registers = protected::registers(entry);
     registers.general[general::RAX] = LOADER_MAGIC;
     registers.general[general::RBX] = information_address;
-    Ok(Image { pieces, registers })
+    Ok(Image::new(pieces, registers))
 }
 
 /// A kernel whose header holds its addresses (§3.1.3).

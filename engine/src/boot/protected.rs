@@ -56,5 +56,5 @@ pub fn load(program: Program, room: Room) -> Result<Image, String> {
     let mut pieces = program.pieces;
     room.check(&pieces)?;
     pieces.push(descriptors());
-    Ok(Image { pieces, registers: registers(program.entry) })
+    Ok(Image::new(pieces, registers(program.entry)))
 }

@@ -27,7 +27,7 @@ pub fn load(kernel: Kernel, program: Program, entry: u64, room: Room) -> Result<
     pieces.push(protected::descriptors());
     let mut registers = protected::registers(entry);
     registers.general[general::RBX] = START_ADDRESS;
-    Ok(Image { pieces, registers })
+    Ok(Image::new(pieces, registers))
 }
 
 fn start_information(append: &str, ramdisk: Option<&Piece>, room: Room) -> Result<Piece, String> {

@@ -20,6 +20,9 @@ impl Image {
     /// Adds the tables of the board.
     pub fn add_tables(&mut self, acpi: &acpi::Tables, smbios: &smbios::Tables) {
         let (tables, root) = acpi.place(ACPI_TABLES, ACPI_ROOT);
+        for (at, bytes) in &self.root_pointers {
+            self.pieces.push(Piece::new(*at, root[..*bytes].to_vec()));
+        }
         let pieces = [
             (ACPI_TABLES, tables),
             (ACPI_ROOT, root),

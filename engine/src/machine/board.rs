@@ -258,8 +258,10 @@ impl Board {
         Sockets { keyboard, serial, power }
     }
 
-    /// The state of every device, by name.
+    /// The state of every device, by name. Those that follow the time when they are looked at do so first: what
+    /// is saved does not tell when that was last.
     pub fn save(&self) -> Vec<(String, Vec<u8>)> {
+        self.timed.iter().for_each(|device| device.lock().advance());
         let save = |device: &Shared<dyn Device>| {
             let device = device.lock();
             (device.name().to_owned(), device.save())

@@ -240,6 +240,7 @@ impl VirtualCpu {
                 self.counts.halts.fetch_add(1, Ordering::Relaxed);
                 self.halted(&mut **backend)
             }
+            Stop::Yielded => Ok(Next::Yield),
             Stop::Kicked | Stop::Limit | Stop::Step | Stop::Breakpoint(_) => {
                 self.counts.kicks.fetch_add(1, Ordering::Relaxed);
                 Ok(Next::Ready)

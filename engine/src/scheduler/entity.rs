@@ -20,6 +20,8 @@ pub trait Run: Send + Sync {
 pub enum Next {
     /// It could go on.
     Ready,
+    /// It could go on, but only waits for another: whoever is ready now goes first.
+    Yield,
     /// Nothing to do until it is woken.
     Park,
 }

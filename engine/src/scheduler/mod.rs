@@ -183,10 +183,16 @@ impl Scheduler {
         state.running.retain(|(running, _)| !Arc::ptr_eq(running, entity));
         state.now = state.now.max(entity.charge(ran));
         let again = entity.status(|status| {
-            let again = !status.held && (next == Next::Ready || status.woken);
+            let again = !status.held && (next != Next::Park || status.woken);
             status.place = if again { Place::Ready } else { Place::Parked };
             again
         });
+        if next == Next::Yield
+            && let Some(((last, _), _)) = state.ready.last_key_value()
+        {
+            // It gives away what it had not used: a spinner with little behind it would be next again.
+            entity.catch_up(*last);
+        }
         if again {
             // Nobody need be told: this worker takes one entity now, so no more of them wait than before.
             state.queue(entity);

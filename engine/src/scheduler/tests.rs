@@ -99,3 +99,56 @@ fn a_lane_runs_its_entity_though_all_workers_are_busy() {
     pool.retire(&lane);
     pool.retire(&spinner);
 }
+
+/// Waits, spinning, for what the other one does in its second slice.
+struct Waiter {
+    done: Arc<AtomicBool>,
+    turns: Arc<AtomicU64>,
+}
+
+struct Holder {
+    done: Arc<AtomicBool>,
+    turns: Arc<AtomicU64>,
+    seen: Arc<AtomicU64>,
+    slices: AtomicU64,
+}
+
+impl Run for Waiter {
+    fn run_slice(&self) -> Next {
+        self.turns.fetch_add(1, Ordering::SeqCst);
+        if self.done.load(Ordering::SeqCst) { Next::Park } else { Next::Yield }
+    }
+
+    fn kick(&self) {}
+}
+
+impl Run for Holder {
+    fn run_slice(&self) -> Next {
+        if self.slices.fetch_add(1, Ordering::SeqCst) == 0 {
+            thread::sleep(Duration::from_millis(20)); // it has had far more than the other
+            return Next::Ready;
+        }
+        self.seen.store(self.turns.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.done.store(true, Ordering::SeqCst);
+        Next::Park
+    }
+
+    fn kick(&self) {}
+}
+
+#[test]
+fn one_that_spins_does_not_keep_whom_it_waits_for_from_running() {
+    let pool = Scheduler::start(1);
+    let (done, turns, seen) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::default());
+    let waiter = Entity::new(Arc::new(Waiter { done: done.clone(), turns: turns.clone() }));
+    let holder = Holder { done: done.clone(), turns, seen: Arc::clone(&seen), slices: AtomicU64::new(0) };
+    let holder = Entity::new(Arc::new(holder));
+    pool.release(&holder);
+    pool.release(&waiter);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done.load(Ordering::SeqCst) {
+        assert!(Instant::now() < deadline, "the holder never ran again");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(seen.load(Ordering::SeqCst) <= 3, "the spinner had {seen:?} turns before the holder's second");
+}

@@ -91,6 +91,7 @@ impl Cpu {
             };
             (first, alone) = (false, false);
             self.instructions += executed;
+            let yields = std::mem::take(&mut self.yields) && limit == u64::MAX;
             remaining = remaining.saturating_sub(executed);
             if let Some(fault) = self.outcome.fault.take() {
                 self.outcome.link_from = std::ptr::null();
@@ -109,6 +110,9 @@ impl Cpu {
                 if let Err(records) = self.deliver(event) {
                     return Stop::Shutdown(records);
                 }
+            }
+            if yields {
+                return Stop::Yielded;
             }
         }
     }

@@ -194,6 +194,10 @@ pub struct Cpu {
     pub(super) instructions: u64,
     /// Interrupts and exceptions delivered since creation.
     pub(super) deliveries: u64,
+    /// PAUSEs since the last offer to let others run.
+    pub(super) pauses: u32,
+    /// It is such an offer that ended the last chain.
+    pub(super) yields: bool,
     /// Devices are touched, and the time is asked for, only where [`Cpu::steps`] is known.
     pub(super) is_exact: bool,
     /// It is known now: no chain of blocks runs, or one need not know.
@@ -263,6 +267,8 @@ impl Cpu {
             id,
             instructions: 0,
             deliveries: 0,
+            pauses: 0,
+            yields: false,
             is_exact: false,
             is_counted: true,
             blocks: Blocks::new(),

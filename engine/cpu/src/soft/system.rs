@@ -81,9 +81,18 @@ fn hint(_: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
     Ok(Flow::Next)
 }
 
-fn pause(_: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
+/// PAUSEs between two offers to let others run: about 0.1 ms of spinning, a locked section's length.
+const PAUSES: u32 = 4096;
+
+fn pause(cpu: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
     std::hint::spin_loop();
-    Ok(Flow::Next)
+    cpu.pauses += 1;
+    if cpu.pauses < PAUSES {
+        return Ok(Flow::Next);
+    }
+    cpu.pauses = 0;
+    cpu.yields = true;
+    Ok(Flow::Jumped)
 }
 
 fn fence_memory(_: &mut Cpu, _: &Instruction) -> Fallible<Flow> {

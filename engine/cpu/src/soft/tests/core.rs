@@ -592,3 +592,29 @@ fn decimal_adjustments_are_as_the_manual_has_them() {
         }
     }
 }
+
+#[test]
+fn a_processor_that_spins_offers_to_let_others_run() {
+    let (mut cpu, _, bus) = long_machine();
+    let code = assemble(64, CODE, |a| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.pause()?;
+        a.inc(rcx)?;
+        a.cmp(dword_ptr(0x6000), 0)?;
+        a.je(again)?;
+        a.hlt()
+    });
+    bus.put(CODE, &code);
+    for offers in 1..4 {
+        assert_eq!(cpu.run(&bus, RunLimit::NONE), Stop::Yielded);
+        assert_eq!(cpu.registers().general[1], 4096 * offers - 1);
+    }
+    bus.put32(0x6000, 1);
+    assert_eq!(cpu.run(&bus, RunLimit::NONE), Stop::Halted);
+    bus.put32(0x6000, 0);
+    let mut registers = cpu.registers();
+    (registers.rip, registers.halted) = (CODE, false);
+    cpu.set_registers(&registers);
+    assert_eq!(cpu.run(&bus, RunLimit { instructions: 100_000 }), Stop::Limit, "limits are the owner's");
+}
