@@ -1,36 +1,29 @@
-//! Compares every vector and x87 instruction form on the software CPU with the host's own CPU:
-//! `cargo run --release --example differential [runs of each sample] [seed]`.
+//! The software CPU against its oracles, as long as one likes:
+//! `cargo run --release -p cpu --example differential -- [--cases N] [--seed S] [--only NAME] [--case N]`.
 
-#[path = "../tests/silicon/forms.rs"]
-mod forms;
-#[path = "../tests/silicon/harness.rs"]
-mod harness;
-#[path = "../tests/silicon/native.rs"]
-mod native;
-#[path = "../tests/silicon/random.rs"]
-mod random;
-#[path = "../tests/silicon/software.rs"]
-mod software;
+#[path = "../tests/differential/suite/mod.rs"]
+mod suite;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse().expect("a number"));
-    let runs = arguments.next().unwrap_or(100);
-    let seed = arguments.next().unwrap_or(1);
-    let mut different = 0;
-    for unmasked in [false, true] {
-        let totals = harness::compare(seed, 8, 8, runs as usize, unmasked);
-        for (form, (first, count)) in &totals.differences {
-            println!("{form}: {count} differ, first {first}");
+    let mut options = suite::Options { cases: 100_000, seed: 1, only: None, case: None };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().unwrap_or_else(|| usage(&format!("{name} needs a value")));
+        let number = || value.parse().unwrap_or_else(|_| usage(&format!("{value} is no number")));
+        match name.as_str() {
+            "--cases" => options.cases = number(),
+            "--seed" => options.seed = number(),
+            "--case" => options.case = Some(number()),
+            "--only" => options.only = Some(value),
+            _ => usage(&format!("unknown option {name}")),
         }
-        let state = if unmasked { "unmasked" } else { "masked" };
-        println!(
-            "exceptions {state}: {} forms, {} runs, {} exceptions on both, {} forms differ",
-            totals.forms,
-            totals.runs,
-            totals.exceptions,
-            totals.differences.len()
-        );
-        different += totals.differences.len();
     }
-    std::process::exit(i32::from(different != 0));
+    let report = suite::run(&options);
+    print!("{report}");
+    std::process::exit(i32::from(report.differences() != 0));
+}
+
+fn usage(what: &str) -> ! {
+    eprintln!("{what}\nusage: differential [--cases N] [--seed S] [--only GROUP] [--case N]");
+    std::process::exit(2)
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use iced_x86::{Instruction, OpKind, Register};
 
-use crate::random::Random;
-use crate::software::Software;
+use super::super::random::Random;
+use super::software::Software;
 
 /// One encoding of a form.
 #[derive(Clone, Debug)]

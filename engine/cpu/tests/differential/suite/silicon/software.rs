@@ -10,7 +10,7 @@ use cpu::soft::{CodeWatch, vector};
 use cpu::{GuestBus, HostPage, Pins, Registers};
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
-use crate::native::{ARITHMETIC, MEMORY, State};
+use super::native::{ARITHMETIC, MEMORY, State};
 
 /// Where the guest's memory operand is.
 pub const OPERAND: u64 = 0x4000;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use iced_x86::Mnemonic;
 
-use crate::forms::{self, Sample};
-use crate::native::{Native, State};
-use crate::random::Random;
-use crate::software::{OPERAND, Software};
+use super::super::random::Random;
+use super::forms::{self, Sample};
+use super::native::{Native, State};
+use super::random::{self, fit_vector_index};
+use super::software::{OPERAND, Software};
 
 /// What was compared, and what differed.
 #[derive(Default)]
@@ -49,14 +50,7 @@ fn fit(sample: &Sample, state: &mut State, random: &mut Random) {
         state.general[0] &= 7; // the host may have more components
         state.general[2] = 0;
     }
-    if sample.instruction.is_vsib() {
-        let index = sample.instruction.memory_index().number();
-        for at in [160 + 16 * index, 576 + 16 * index] {
-            for half in 0..2 {
-                put(&mut state.area, at + 8 * half, random.below(100));
-            }
-        }
-    }
+    fit_vector_index(&sample.instruction, &mut state.area, random);
 }
 
 /// Takes out what the two cannot have in common.
@@ -115,6 +109,17 @@ fn describe(sample: &Sample, before: &State, native: &State, software: &State) -
     )
 }
 
+/// Puts signal handlers in their order: this oracle's, the software CPU's over them; later ones go over both.
+pub fn prepare() {
+    let mut native = Native::new();
+    let mut random = Random::new(0);
+    let add = [0x0F, 0x58, 0xC1]; // ADDPS: makes the software CPU install its own
+    native.prepare(&add);
+    let instruction = Software::decode(&add).expect("SSE is there");
+    let mut state = random::state(false, &mut random);
+    Software::new().run(&instruction, &mut state).expect("masked exceptions");
+}
+
 /// Compares `runs` random states for each sample of each form.
 pub fn compare(seed: u64, passes: usize, samples: usize, runs: usize, unmasked: bool) -> Totals {
     let mut random = Random::new(seed);
@@ -126,7 +131,7 @@ pub fn compare(seed: u64, passes: usize, samples: usize, runs: usize, unmasked: 
         for sample in samples {
             native.prepare(&sample.bytes);
             for _ in 0..runs {
-                let mut before = random.state(unmasked);
+                let mut before = random::state(unmasked, &mut random);
                 fit(sample, &mut before, &mut random);
                 let (mut theirs, mut ours) = (before.clone(), before.clone());
                 if let Some(pointer) = sample.pointer {

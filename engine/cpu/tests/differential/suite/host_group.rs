@@ -1,0 +1,179 @@
+//! Groups of cases that the host's own processor judges.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::case::{Case, Mode, Outcome};
+use super::catalogue::Catalogue;
+use super::generate::{Plan, generate};
+use super::host::{Host, Ran, signals};
+use super::masks::ARITHMETIC;
+use super::random::Random;
+use super::report::{Group, Tally};
+use super::software::Software;
+use super::window::{self, RIGHTS};
+
+/// Both processors, and windows that are equal between cases.
+pub struct Bench {
+    host: Host,
+    software: Software,
+    pristine: Vec<u8>,
+    catalogues: BTreeMap<Mode, Catalogue>,
+}
+
+/// Plan and mode of a group.
+#[derive(Clone, Copy)]
+pub struct HostGroup {
+    /// What it is called.
+    pub name: &'static str,
+    plan: Plan,
+    mode: Mode,
+}
+
+const fn group(name: &'static str, plan: Plan, mode: Mode) -> HostGroup {
+    HostGroup { name, plan, mode }
+}
+
+/// All of them.
+pub const GROUPS: [HostGroup; 12] = [
+    group("single64", Plan::Single, Mode::Bits64),
+    group("single32", Plan::Single, Mode::Bits32),
+    group("single16", Plan::Single, Mode::Bits16),
+    group("sequence64", Plan::Sequence, Mode::Bits64),
+    group("sequence32", Plan::Sequence, Mode::Bits32),
+    group("sequence16", Plan::Sequence, Mode::Bits16),
+    group("strings64", Plan::Strings, Mode::Bits64),
+    group("strings32", Plan::Strings, Mode::Bits32),
+    group("strings16", Plan::Strings, Mode::Bits16),
+    group("transfers64", Plan::Transfers, Mode::Bits64),
+    group("transfers32", Plan::Transfers, Mode::Bits32),
+    group("transfers16", Plan::Transfers, Mode::Bits16),
+];
+
+impl Bench {
+    /// Prepares this process; `Err` says why it cannot.
+    pub fn new() -> Result<Bench, String> {
+        let host = Host::new()?;
+        let pristine = window::pristine(&mut Random::new(0x5EED));
+        let catalogues =
+            [Mode::Bits64, Mode::Bits32, Mode::Bits16].map(|mode| (mode, Catalogue::new(mode)));
+        let mut bench =
+            Bench { host, software: Software::new(), pristine, catalogues: BTreeMap::from(catalogues) };
+        bench.host.window().copy_from_slice(&bench.pristine);
+        bench.software.window().copy_from_slice(&bench.pristine);
+        Ok(bench)
+    }
+
+    /// The forms of a mode.
+    pub fn catalogue(&self, mode: Mode) -> &Catalogue {
+        &self.catalogues[&mode]
+    }
+
+    /// Runs one case of a group and says how it went.
+    pub fn run(&mut self, group: &HostGroup, seed: u64, number: u64, verbose: bool, into: &mut Group) {
+        signals::begin(number);
+        let mut random = Random::of_case(seed, group.name, number);
+        let Some(case) = generate(&self.catalogues[&group.mode], group.plan, &mut random) else {
+            return into.count(Tally::Unfit);
+        };
+        if verbose {
+            println!("{case}");
+        }
+        let code = case.code();
+        self.host.put_code(case.code_at, &code);
+        self.software.window()[window::CODE..window::CODE_END]
+            .copy_from_slice(&self.host.window()[window::CODE..window::CODE_END]);
+        for (at, bytes) in &case.pokes {
+            self.host.window()[*at..*at + bytes.len()].copy_from_slice(bytes);
+            self.software.window()[*at..*at + bytes.len()].copy_from_slice(bytes);
+        }
+        let theirs = self.host.run(&case);
+        let ours = self.software.run(&case);
+        let verdict = match (theirs, ours) {
+            (Ran::Unfit, _) | (_, None) => Verdict::Unfit,
+            (Ran::Ended(theirs), Some(ours)) => self.judge(&case, theirs, ours, verbose),
+        };
+        self.restore(&case, matches!(verdict, Verdict::Agreed(_)));
+        match verdict {
+            Verdict::Unfit => into.count(Tally::Unfit),
+            Verdict::Agreed(rip) => {
+                let ran = !case.begins_at(rip);
+                if group.plan != Plan::Sequence {
+                    into.cover(case.mode, case.codes(), ran);
+                }
+                into.count(if ran { Tally::Agreed } else { Tally::AgreedOnFault });
+            }
+            Verdict::Differ(what) => {
+                let about = case.codes().next().map(|code| format!("{code:?}")).unwrap_or_default();
+                let about = if case.items.len() == 1 { about } else { "sequence".into() };
+                into.differ(number, &about, &format!("{case}{what}"));
+            }
+        }
+    }
+
+    fn judge(&mut self, case: &Case, theirs: Outcome, ours: Outcome, verbose: bool) -> Verdict {
+        let undefined = case.undefined_at(theirs.rip) & ARITHMETIC;
+        let rip = theirs.rip;
+        let (raw_theirs, raw_ours) = (theirs.clone(), ours.clone());
+        let (theirs, ours) = (theirs.normalised(case, undefined), ours.normalised(case, undefined));
+        let memory = self.memory_difference();
+        if verbose {
+            println!("host     {raw_theirs}\nsoftware {raw_ours}");
+        }
+        if theirs == ours && memory.is_none() {
+            return Verdict::Agreed(rip);
+        }
+        let mut text = format!("host     {raw_theirs}\nsoftware {raw_ours}\n(flags ignored: {undefined:#x})\n");
+        for n in 0..16 {
+            if theirs.general[n] != ours.general[n] {
+                let _ = writeln!(text, "  r{n}: host {:#x} software {:#x}", theirs.general[n], ours.general[n]);
+            }
+        }
+        if theirs.flags != ours.flags {
+            let _ = writeln!(text, "  flags: host {:#x} software {:#x}", theirs.flags, ours.flags);
+        }
+        if theirs.fpu != ours.fpu {
+            let _ = writeln!(text, "  fpu: host {:x?}\n   software {:x?}", theirs.fpu, ours.fpu);
+        }
+        if let Some(memory) = memory {
+            text += &memory;
+        }
+        Verdict::Differ(text)
+    }
+
+    fn memory_difference(&mut self) -> Option<String> {
+        let (theirs, ours) = (self.host.window(), self.software.window());
+        for (page, rights) in RIGHTS.into_iter().enumerate() {
+            let range = page * 4096..(page + 1) * 4096;
+            if !rights.writable() || theirs[range.clone()] == ours[range.clone()] {
+                continue;
+            }
+            let first = range.clone().find(|&at| theirs[at] != ours[at]).unwrap_or(range.start);
+            let end = (first + 16).min(range.end);
+            let (a, b) = (&theirs[first..end], &ours[first..end]);
+            return Some(format!("  window[{first:#x}]: host {a:02x?} software {b:02x?}\n"));
+        }
+        None
+    }
+
+    /// Makes both windows as they were.
+    fn restore(&mut self, case: &Case, only_dirty: bool) {
+        for (page, rights) in RIGHTS.into_iter().enumerate() {
+            let poked = case.pokes.iter().any(|(at, bytes)| at >> 12 <= page && (at + bytes.len() - 1) >> 12 >= page);
+            let range = page * 4096..(page + 1) * 4096;
+            let is_stale = poked || !only_dirty || self.software.is_dirty(page);
+            if is_stale && (rights.writable() || poked) {
+                self.host.window()[range.clone()].copy_from_slice(&self.pristine[range.clone()]);
+                self.software.window()[range.clone()].copy_from_slice(&self.pristine[range]);
+            }
+        }
+        self.software.clean();
+    }
+}
+
+enum Verdict {
+    Unfit,
+    /// Ended here.
+    Agreed(u64),
+    Differ(String),
+}

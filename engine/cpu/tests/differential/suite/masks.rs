@@ -1,0 +1,88 @@
+//! What is not compared, and why: flags the manual leaves undefined, and instructions whose result is not the
+//! instruction's alone.
+
+use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
+
+/// CF, PF, AF, ZF, SF, OF.
+pub const ARITHMETIC: u64 = 0x8D5;
+
+/// Flags undefined after an instruction, from its code (iced's table is the SDM's "Flags Affected" of each
+/// instruction: shifts by other than one leave OF undefined and all but rotates AF; MUL and IMUL SF, ZF, AF and PF;
+/// DIV and IDIV all six; BT and its kin all but CF and ZF; BSF and BSR all but ZF; logic AF; and so on).
+fn listed(instruction: &Instruction) -> u64 {
+    arithmetic(instruction.rflags_undefined())
+}
+
+/// Whether the instruction may leave flags alone that its code says it sets: shifts and rotates by CL (SDM 2B,
+/// SAL: "if the count is 0, the flags are not affected") and repeated comparisons of nothing.
+fn may_leave_alone(instruction: &Instruction) -> bool {
+    let by_register = instruction.op_count() > 1
+        && instruction.op_kind(instruction.op_count() - 1) == OpKind::Register
+        && instruction.op_register(instruction.op_count() - 1) == Register::CL;
+    by_register || instruction.has_rep_prefix() || instruction.has_repne_prefix()
+}
+
+/// Flags undefined after `instruction`, if those in `before` were undefined before it.
+pub fn undefined_after(instruction: &Instruction, before: u64) -> u64 {
+    let modified = if may_leave_alone(instruction) { 0 } else { arithmetic(instruction.rflags_modified()) };
+    before & !modified | listed(instruction)
+}
+
+/// iced's flag bits as RFLAGS bits.
+fn arithmetic(bits: u32) -> u64 {
+    [
+        (RflagsBits::CF, 1),
+        (RflagsBits::PF, 4),
+        (RflagsBits::AF, 0x10),
+        (RflagsBits::ZF, 0x40),
+        (RflagsBits::SF, 0x80),
+        (RflagsBits::OF, 0x800),
+    ]
+    .into_iter()
+    .filter(|(theirs, _)| bits & theirs != 0)
+    .fold(0, |all, (_, ours)| all | ours)
+}
+
+/// Flags an instruction looks at.
+pub fn read_by(instruction: &Instruction) -> u64 {
+    arithmetic(instruction.rflags_read())
+}
+
+/// Why an instruction is not run against the host's processor, if it is not.
+pub fn why_not_on_host(instruction: &Instruction) -> Option<&'static str> {
+    use Mnemonic::*;
+    Some(match instruction.mnemonic() {
+        Syscall | Sysenter | Sysexit | Sysret | Sysexitq | Sysretq => "enters or leaves the host's kernel",
+        Int3 | Int1 | Into => "the host's IDT lets user code through",
+        Int if matches!(instruction.immediate8(), 3 | 4 | 0x80) => "the host's IDT lets user code through",
+        Cpuid | Xgetbv => "answers what the model is",
+        Rdtsc | Rdtscp | Rdpmc | Rdrand | Rdseed | Rdpid => "answers something else every time",
+        Sgdt | Sidt | Sldt | Str | Smsw => "tells of the host's tables, or is emulated by its kernel (UMIP)",
+        Fnstenv | Fstenv | Fnsave | Fsave | Fxsave | Fxsave64 => "stores x87 pointers; group silicon",
+        Xsave | Xsave64 | Xsaveopt | Xsaveopt64 | Xsavec | Xsavec64 | Xrstor | Xrstor64 => {
+            "depends on the host's XCR0; group silicon"
+        }
+        Monitor | Mwait => "privileged here, and at any privilege on some hosts",
+        _ => return None,
+    })
+}
+
+/// Why the result of this very encoding is not compared, if it is not.
+pub fn why_not_compared(instruction: &Instruction) -> Option<&'static str> {
+    use Mnemonic::*;
+    let bytes = |operand| match instruction.op_kind(operand) {
+        OpKind::Register => instruction.op_register(operand).size(),
+        _ => instruction.memory_size().size(),
+    };
+    match instruction.mnemonic() {
+        Bswap if bytes(0) == 2 => Some("SDM 2A, BSWAP: the result of a 16-bit swap is undefined"),
+        Bsf | Bsr => Some("SDM 2A, BSF: with a zero source the destination is undefined"),
+        Shld | Shrd
+            if bytes(0) == 2
+                && (instruction.op2_kind() == OpKind::Register || instruction.immediate8() & 31 > 16) =>
+        {
+            Some("SDM 2B, SHLD: with a count above the operand's size everything is undefined")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! Differential tests of the software CPU: random code, judged by the host's own processor.
+
+mod bus;
+mod case;
+mod catalogue;
+mod descriptors;
+mod encode;
+mod forms;
+mod generate;
+mod host;
+mod host_group;
+mod masks;
+mod random;
+mod registers;
+mod report;
+mod silicon;
+mod software;
+mod window;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use iced_x86::Code;
+
+use self::case::Mode;
+use self::host_group::{Bench, GROUPS};
+use self::report::Group;
+
+/// Differences of one group that are shown in full.
+const SHOWN: usize = 400;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Cases in each group.
+    pub cases: u64,
+    /// Seed.
+    pub seed: u64,
+    /// Only groups whose name begins so.
+    pub only: Option<String>,
+    /// Only this case, told in full.
+    pub case: Option<u64>,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.starts_with(only.as_str()))
+    }
+}
+
+/// Totals of everything that ran.
+#[derive(Debug, Default)]
+pub struct Report {
+    groups: Vec<Group>,
+    /// Forms the software CPU offers, by mode, that no case ran to its end.
+    uncovered: Vec<(Mode, usize, Vec<String>)>,
+    seed: u64,
+}
+
+/// Runs the groups that `options` name.
+pub fn run(options: &Options) -> Report {
+    let mut report = Report { seed: options.seed, ..Report::default() };
+    silicon::harness::prepare();
+    run_silicon(options, &mut report);
+    run_on_host(options, &mut report);
+    report
+}
+
+fn run_silicon(options: &Options, report: &mut Report) {
+    for (name, unmasked) in [("silicon", false), ("silicon-unmasked", true)] {
+        if !options.wants(name) || options.case.is_some() {
+            continue;
+        }
+        let runs = (options.cases / 20_000).max(8) as usize;
+        let passes = if options.cases < 100_000 { 2 } else { 8 };
+        let totals = silicon::harness::compare(options.seed, passes, passes, runs, unmasked);
+        let mut group = Group::new(name);
+        group.faulted = totals.exceptions;
+        group.agreed = totals.runs - totals.exceptions;
+        for (number, (form, (first, count))) in totals.differences.iter().enumerate() {
+            group.differ(number as u64, form, &format!("{form}: {count} differ, first {first}"));
+        }
+        report.groups.push(group);
+    }
+}
+
+fn run_on_host(options: &Options, report: &mut Report) {
+    let wanted: Vec<_> = GROUPS.iter().filter(|group| options.wants(group.name)).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let mut bench = match Bench::new() {
+        Ok(bench) => bench,
+        Err(reason) => {
+            let skipped = |name| Group { skipped: Some(reason.clone()), ..Group::new(name) };
+            return report.groups.extend(wanted.iter().map(|group| skipped(group.name)));
+        }
+    };
+    for group in wanted {
+        let mut totals = Group::new(group.name);
+        let (cases, verbose) = match options.case {
+            Some(case) => (case..case + 1, true),
+            None => (0..options.cases, false),
+        };
+        for number in cases {
+            bench.run(group, options.seed, number, verbose, &mut totals);
+        }
+        report.groups.push(totals);
+    }
+    for mode in [Mode::Bits64, Mode::Bits32, Mode::Bits16] {
+        let covered: BTreeSet<u16> = report
+            .groups
+            .iter()
+            .filter_map(|group| group.covered.get(&mode))
+            .flat_map(|set| set.iter().copied())
+            .collect();
+        let all = bench.catalogue(mode).codes();
+        let names: Vec<Code> = Code::values().collect();
+        let missing = all.difference(&covered).map(|&code| format!("{:?}", names[usize::from(code)]));
+        report.uncovered.push((mode, covered.len(), missing.collect()));
+    }
+}
+
+impl Report {
+    /// Differences in all.
+    pub fn differences(&self) -> usize {
+        self.groups.iter().map(|group| group.differing.len()).sum()
+    }
+
+    /// Cases in all.
+    pub fn cases(&self) -> u64 {
+        self.groups.iter().map(Group::cases).sum()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for group in &self.groups {
+            for (_, first) in group.shown.values().take(SHOWN) {
+                writeln!(f, "{first}")?;
+            }
+            for (about, (count, _)) in &group.shown {
+                writeln!(f, "{}: {count} cases with {about} differ", group.name)?;
+            }
+            if let Some(case) = group.differing.first() {
+                let (name, seed) = (group.name, self.seed);
+                writeln!(
+                    f,
+                    "again: cargo run --release -p cpu --example differential -- --seed {seed} --only {name} --case {case}\n"
+                )?;
+            }
+        }
+        for group in &self.groups {
+            writeln!(f, "{group}")?;
+        }
+        for (mode, covered, missing) in &self.uncovered {
+            writeln!(f, "{mode:?}: {covered} forms covered, {} not: {}", missing.len(), missing.join(" "))?;
+        }
+        writeln!(f, "{} cases, {} differences", self.cases(), self.differences())
+    }
+}

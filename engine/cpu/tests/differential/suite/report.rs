@@ -1,0 +1,87 @@
+//! What was run, what agreed, what was covered, what differed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use iced_x86::Code;
+
+use super::case::Mode;
+
+/// How a case went, but for differences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tally {
+    /// Ran to its end, and all agreed.
+    Agreed,
+    /// Ended in an exception before that, the same one.
+    AgreedOnFault,
+    /// The oracle cannot run it, or chance made no case.
+    Unfit,
+}
+
+/// The totals of one group.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// What it is called.
+    pub name: &'static str,
+    /// Cases that ran to their end.
+    pub agreed: u64,
+    /// Cases that ended in the same exception.
+    pub faulted: u64,
+    /// Cases nobody could judge.
+    pub unfit: u64,
+    /// Numbers of the cases that differ.
+    pub differing: Vec<u64>,
+    /// Differences by what they are about: how many, and the first in full.
+    pub shown: BTreeMap<String, (u64, String)>,
+    /// Forms that ran to their end with agreement, by mode.
+    pub covered: BTreeMap<Mode, BTreeSet<u16>>,
+    /// Forms that only ever ended in an exception.
+    pub only_faulted: BTreeMap<Mode, BTreeSet<u16>>,
+    /// Why the group did not run.
+    pub skipped: Option<String>,
+}
+
+impl Group {
+    /// An empty one.
+    pub fn new(name: &'static str) -> Group {
+        Group { name, ..Group::default() }
+    }
+
+    /// Counts a case.
+    pub fn count(&mut self, tally: Tally) {
+        match tally {
+            Tally::Agreed => self.agreed += 1,
+            Tally::AgreedOnFault => self.faulted += 1,
+            Tally::Unfit => self.unfit += 1,
+        }
+    }
+
+    /// Notes the forms of a case that agreed.
+    pub fn cover(&mut self, mode: Mode, codes: impl Iterator<Item = Code>, ran: bool) {
+        let set = if ran { &mut self.covered } else { &mut self.only_faulted };
+        set.entry(mode).or_default().extend(codes.map(|code| code as u16));
+    }
+
+    /// Notes a difference about something; the first of each is kept in full.
+    pub fn differ(&mut self, case: u64, about: &str, what: &str) {
+        self.differing.push(case);
+        let first = || (0, format!("{} case {case}:\n{what}", self.name));
+        self.shown.entry(about.to_owned()).or_insert_with(first).0 += 1;
+    }
+
+    /// Cases in all.
+    pub fn cases(&self) -> u64 {
+        self.agreed + self.faulted + self.unfit + self.differing.len() as u64
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(reason) = &self.skipped {
+            return write!(f, "{:18} skipped: {reason}", self.name);
+        }
+        let (cases, agreed, faulted) = (self.cases(), self.agreed, self.faulted);
+        write!(f, "{:18} {cases:>10} cases: {agreed} agree, {faulted} agree on an exception, ", self.name)?;
+        write!(f, "{} not judged, {} differ", self.unfit, self.differing.len())
+    }
+}
