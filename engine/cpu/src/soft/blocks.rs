@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Register};
 
 use super::branch::{breakpoint, jump_slot};
 use super::code_watch::Notices;
@@ -543,6 +543,7 @@ impl Cpu {
                 break;
             }
             let end = length + instruction.len() as u64;
+            let instruction = self.corrected(instruction, &bytes[length as usize..end as usize]);
             if rip.saturating_add(end - 1) > limit {
                 break;
             }
@@ -602,7 +603,33 @@ impl Cpu {
         if self.mode & mode::LONG == 0 && last > u64::from(self.segments[segment::CS].limit) {
             return Err(Fault::general_protection(0));
         }
+        let instruction = self.corrected(instruction, &bytes[..instruction.len()]);
         Ok((instruction, second))
+    }
+
+    /// What 64-bit code means otherwise than the decoder says: overrides with ES, CS, SS and DS do nothing there
+    /// (Intel SDM 1, 3.4.2.1), so they do not make a stack reference of another or the reverse; and F3 90 with
+    /// REX.B is XCHG, not PAUSE.
+    fn corrected(&self, mut instruction: Instruction, bytes: &[u8]) -> Instruction {
+        if self.mode & mode::LONG == 0 {
+            return instruction;
+        }
+        if matches!(instruction.segment_prefix(), Register::ES | Register::CS | Register::SS | Register::DS) {
+            instruction.set_segment_prefix(Register::None);
+        }
+        if instruction.code() == Code::Pause && bytes.len() > 2 && bytes[bytes.len() - 2] & 0xF1 == 0x41 {
+            let (code, register, accumulator) = match bytes[bytes.len() - 2] & 8 {
+                0 => (Code::Xchg_r32_EAX, Register::R8D, Register::EAX),
+                _ => (Code::Xchg_r64_RAX, Register::R8, Register::RAX),
+            };
+            let next = instruction.next_ip();
+            if let Ok(mut exchange) = Instruction::with2(code, register, accumulator) {
+                exchange.set_len(bytes.len());
+                exchange.set_next_ip(next);
+                return exchange;
+            }
+        }
+        instruction
     }
 
     /// Links an exit to the block that was found where it leads.

@@ -5,7 +5,6 @@ pub mod control;
 pub mod descriptor;
 pub mod fault;
 pub mod flag_control;
-pub mod fpu_control;
 pub mod interrupt;
 pub mod memory;
 pub mod model;

@@ -10,8 +10,7 @@ use crate::soft::model::{CpuModel, Feature, Live};
 use crate::soft::state::{Cpu, flag};
 use crate::soft::walk::bits;
 use crate::soft::{
-    control, flag_control, fpu_control, interrupt, msr, mwait, paravirtual, segmentation, syscall, tables,
-    transfer,
+    control, flag_control, interrupt, msr, mwait, paravirtual, segmentation, syscall, tables, transfer,
 };
 
 const GP: Fault = Fault::general_protection(0);
@@ -29,7 +28,6 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         .or_else(|| mwait::handler(instruction))
         .or_else(|| paravirtual::handler(instruction))
         .or_else(|| syscall::handler(instruction))
-        .or_else(|| fpu_control::handler(instruction))
 }
 
 fn own(instruction: &Instruction) -> Option<ColdHandler> {

@@ -55,14 +55,8 @@ fn run(cpu: &mut Cpu, instruction: &Instruction, form: &Form) -> Fallible<Flow> 
     let mut place = (0, 0);
     if form.bytes != 0 {
         place = cpu.effective_address(instruction);
-        if form.misaligned != 0 {
-            cpu.check_alignment(place.0, place.1, u64::from(form.misaligned))?;
-        }
-        if form.reads {
-            cpu.fill_bounce(place.0, place.1, form.bytes)?;
-        }
-        if form.writes && form.prepares {
-            cpu.prepare_write(place.0, place.1, u64::from(form.bytes))?;
+        if let Err(fault) = take_operand(cpu, place, form) {
+            return operand_fault(cpu, instruction, form, fault);
         }
     }
     if form.flags_in {
@@ -92,6 +86,29 @@ fn run(cpu: &mut Cpu, instruction: &Instruction, form: &Form) -> Fallible<Flow> 
         }
     }
     Ok(Flow::Next)
+}
+
+/// The memory operand into the bounce buffer, and its place known to be writable where that comes first.
+#[inline]
+fn take_operand(cpu: &mut Cpu, place: (usize, u64), form: &Form) -> Fallible<()> {
+    if form.misaligned != 0 {
+        cpu.check_alignment(place.0, place.1, u64::from(form.misaligned))?;
+    }
+    if form.reads {
+        cpu.fill_bounce(place.0, place.1, form.bytes)?;
+    }
+    if form.writes && form.prepares {
+        cpu.prepare_write(place.0, place.1, u64::from(form.bytes))?;
+    }
+    Ok(())
+}
+
+/// A pending unmasked x87 exception comes before whatever is wrong with the operand (as on the silicon).
+#[cold]
+fn operand_fault(cpu: &mut Cpu, instruction: &Instruction, form: &Form, fault: Fault) -> Fallible<Flow> {
+    let waits = form.x87 && !matches!(instruction.mnemonic(), Mnemonic::Fnstcw | Mnemonic::Fnstsw);
+    let words = cpu.fpu_area().bytes;
+    if waits && words[2] & !words[0] & 0x3F != 0 { cpu.x87_error(instruction) } else { Err(fault) }
 }
 
 #[cold]

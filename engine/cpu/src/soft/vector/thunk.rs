@@ -350,7 +350,7 @@ pub fn compile(memory: &mut CodeMemory, instruction: &Instruction) -> Result<For
         misaligned: (form::alignment(instruction, class, bytes) - 1) as u8,
         reads: plan.memory.0,
         writes: plan.memory.1,
-        prepares: class == Class::X87 || numeric || flags_out,
+        prepares: matches!(class, Class::X87 | Class::Mmx) || numeric || flags_out,
         flags_in,
         flags_out,
         x87: form::needs_x87(instruction, class),

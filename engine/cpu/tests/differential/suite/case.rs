@@ -115,10 +115,10 @@ impl Case {
         self.items.iter().map(|item| item.instruction.code())
     }
 
-    /// Whether one of the instructions is at `rip`.
-    pub fn begins_at(&self, rip: u64) -> bool {
+    /// The instruction at `rip`.
+    pub fn item_at(&self, rip: u64) -> Option<&Item> {
         let mut at = self.ip();
-        self.items.iter().any(|item| {
+        self.items.iter().find(|item| {
             let here = at;
             at += item.bytes.len() as u64;
             here == rip
@@ -150,6 +150,11 @@ impl Outcome {
         }
         if case.mode != Mode::Bits64 {
             self.general[8..].fill(0);
+        }
+        for segment in [0, 3, 4, 5] {
+            if self.selectors[segment] < 4 {
+                self.selectors[segment] = 0; // the way out of the kernel clears the RPL of null selectors
+            }
         }
         if self.vector == 14 && self.address >> 47 != 0 {
             self.error &= !1;

@@ -54,7 +54,7 @@ pub struct Entry {
 /// x87, MMX, SSE or AVX: needs their state loaded and compared.
 pub fn is_vector(code: Code) -> bool {
     use CpuidFeature::*;
-    code.cpuid_features().iter().any(|feature| {
+    code == Code::Wait || code.cpuid_features().iter().any(|feature| {
         matches!(
             feature,
             FPU | FPU287 | FPU387 | MMX | SSE | SSE2 | SSE3 | SSSE3 | SSE4_1 | SSE4_2 | AES | AVX

@@ -105,7 +105,7 @@ pub fn is_offered(code: Code) -> bool {
                 | SSE4_2 | AES | AVX | AVX2 | F16C | FMA | BMI1 | BMI2 | ADX | MOVBE | POPCNT | LZCNT
                 | PCLMULQDQ | SHA | FXSR | XSAVE | XSAVEOPT | XSAVEC | FSGSBASE | MULTIBYTENOP | CLFSH
                 | CLFLUSHOPT | PREFETCHW | PAUSE | SYSCALL | SEP | MSR | TSC | RDTSCP | RDPID | RDRAND | RDSEED
-                | INVPCID | SMAP | INTEL286_ONLY
+                | SMAP | INTEL286_ONLY
         )
     }) && !is_other_makers(code)
 }
@@ -117,7 +117,7 @@ fn is_other_makers(code: Code) -> bool {
     matches!(
         code,
         Lfs_r64_m1664 | Lgs_r64_m1664 | Lss_r64_m1664 | Call_m1664 | Jmp_m1664 | Retfq | Retfq_imm16
-            | Ud0 | Ud0_r16_rm16 | Ud0_r32_rm32 | Ud0_r64_rm64
+            | Reservednop_rm16_r16_0F0D | Reservednop_rm32_r32_0F0D | Reservednop_rm64_r64_0F0D | Ud0 | Ud0_r16_rm16 | Ud0_r32_rm32 | Ud0_r64_rm64
     )
 }
 

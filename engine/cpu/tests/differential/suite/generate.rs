@@ -113,7 +113,7 @@ impl Builder<'_> {
                 encode::encode(&template, code, &self.start, self.mode, self.ip, random);
             if let Some(encoded) = encoded
                 && why_not_on_host(&encoded.instruction).is_none()
-                && why_not_compared(&encoded.instruction).is_none()
+                && why_not_compared(&encoded.instruction, &encoded.bytes).is_none()
             {
                 return self.place(encoded, left, random);
             }
@@ -330,6 +330,10 @@ impl Builder<'_> {
             if target >= self.items.len() {
                 self.undefined |= undefined;
             }
+        }
+        let repeats = |item: &Item| item.instruction.has_rep_prefix() || item.instruction.has_repne_prefix();
+        if code_at + 256 > CODE + 0x1000 && self.items.iter().any(repeats) {
+            return None; // whether a repetition that overwrites itself goes on is nobody's promise
         }
         let code: usize = self.items.iter().map(|item| item.bytes.len()).sum();
         if code_at + code > CODE_END {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::case::{Case, Mode, Outcome};
 use super::catalogue::Catalogue;
+use super::excuses::excuse;
 use super::generate::{Plan, generate};
 use super::host::{Host, Ran, signals};
 use super::masks::ARITHMETIC;
@@ -96,8 +97,9 @@ impl Bench {
         self.restore(&case, matches!(verdict, Verdict::Agreed(_)));
         match verdict {
             Verdict::Unfit => into.count(Tally::Unfit),
+            Verdict::Excused(reason) => into.excuse(reason),
             Verdict::Agreed(rip) => {
-                let ran = !case.begins_at(rip);
+                let ran = case.item_at(rip).is_none();
                 if group.plan != Plan::Sequence {
                     into.cover(case.mode, case.codes(), ran);
                 }
@@ -122,6 +124,11 @@ impl Bench {
         }
         if theirs == ours && memory.is_none() {
             return Verdict::Agreed(rip);
+        }
+        if memory.is_none()
+            && let Some(reason) = excuse(case, &theirs, &ours)
+        {
+            return Verdict::Excused(reason);
         }
         let mut text = format!("host     {raw_theirs}\nsoftware {raw_ours}\n(flags ignored: {undefined:#x})\n");
         for n in 0..16 {
@@ -173,6 +180,8 @@ impl Bench {
 
 enum Verdict {
     Unfit,
+    /// They differ, and may.
+    Excused(&'static str),
     /// Ended here.
     Agreed(u64),
     Differ(String),

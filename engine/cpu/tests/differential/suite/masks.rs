@@ -1,7 +1,7 @@
 //! What is not compared, and why: flags the manual leaves undefined, and instructions whose result is not the
 //! instruction's alone.
 
-use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
+use iced_x86::{CodeSize, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 /// CF, PF, AF, ZF, SF, OF.
 pub const ARITHMETIC: u64 = 0x8D5;
@@ -10,7 +10,14 @@ pub const ARITHMETIC: u64 = 0x8D5;
 /// instruction: shifts by other than one leave OF undefined and all but rotates AF; MUL and IMUL SF, ZF, AF and PF;
 /// DIV and IDIV all six; BT and its kin all but CF and ZF; BSF and BSR all but ZF; logic AF; and so on).
 fn listed(instruction: &Instruction) -> u64 {
-    arithmetic(instruction.rflags_undefined())
+    let undefined = arithmetic(instruction.rflags_undefined());
+    // SDM 2B, RCL: OF is undefined but for a masked count of one, also if the count modulo 9 or 17 is 0 or 1
+    let turns_carry = matches!(instruction.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr);
+    let by_immediate = instruction.op_count() > 1 && instruction.op1_kind() == OpKind::Immediate8;
+    if turns_carry && by_immediate && !matches!(instruction.immediate8() & 31, 0 | 1) {
+        return undefined | 0x800;
+    }
+    undefined
 }
 
 /// Whether the instruction may leave flags alone that its code says it sets: shifts and rotates by CL (SDM 2B,
@@ -68,8 +75,17 @@ pub fn why_not_on_host(instruction: &Instruction) -> Option<&'static str> {
 }
 
 /// Why the result of this very encoding is not compared, if it is not.
-pub fn why_not_compared(instruction: &Instruction) -> Option<&'static str> {
+pub fn why_not_compared(instruction: &Instruction, code: &[u8]) -> Option<&'static str> {
     use Mnemonic::*;
+    let is_near = matches!(
+        instruction.op0_kind(),
+        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64
+    ) || instruction.is_call_near_indirect()
+        || instruction.is_jmp_near_indirect()
+        || instruction.mnemonic() == Ret;
+    if is_near && instruction.code_size() == CodeSize::Code64 && code.iter().take(5).any(|&byte| byte == 0x66) {
+        return Some("SDM 2A 2.2.1.2: near branches are 64-bit whatever 66 says; AMD's processors obey it");
+    }
     let bytes = |operand| match instruction.op_kind(operand) {
         OpKind::Register => instruction.op_register(operand).size(),
         _ => instruction.memory_size().size(),

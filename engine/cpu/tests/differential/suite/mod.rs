@@ -5,6 +5,7 @@ mod case;
 mod catalogue;
 mod descriptors;
 mod encode;
+mod excuses;
 mod forms;
 mod generate;
 mod host;

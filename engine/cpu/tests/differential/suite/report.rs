@@ -37,6 +37,8 @@ pub struct Group {
     pub covered: BTreeMap<Mode, BTreeSet<u16>>,
     /// Forms that only ever ended in an exception.
     pub only_faulted: BTreeMap<Mode, BTreeSet<u16>>,
+    /// Cases that differ where they may: reason, how many.
+    pub excused: BTreeMap<&'static str, u64>,
     /// Why the group did not run.
     pub skipped: Option<String>,
 }
@@ -56,6 +58,11 @@ impl Group {
         }
     }
 
+    /// Counts a difference that is none.
+    pub fn excuse(&mut self, reason: &'static str) {
+        *self.excused.entry(reason).or_default() += 1;
+    }
+
     /// Notes the forms of a case that agreed.
     pub fn cover(&mut self, mode: Mode, codes: impl Iterator<Item = Code>, ran: bool) {
         let set = if ran { &mut self.covered } else { &mut self.only_faulted };
@@ -71,7 +78,8 @@ impl Group {
 
     /// Cases in all.
     pub fn cases(&self) -> u64 {
-        self.agreed + self.faulted + self.unfit + self.differing.len() as u64
+        let excused: u64 = self.excused.values().sum();
+        self.agreed + self.faulted + self.unfit + excused + self.differing.len() as u64
     }
 }
 
@@ -82,6 +90,10 @@ impl fmt::Display for Group {
         }
         let (cases, agreed, faulted) = (self.cases(), self.agreed, self.faulted);
         write!(f, "{:18} {cases:>10} cases: {agreed} agree, {faulted} agree on an exception, ", self.name)?;
-        write!(f, "{} not judged, {} differ", self.unfit, self.differing.len())
+        write!(f, "{} not judged, {} differ", self.unfit, self.differing.len())?;
+        for (reason, count) in &self.excused {
+            write!(f, "\n    {count} differ where they may: {reason}")?;
+        }
+        Ok(())
     }
 }

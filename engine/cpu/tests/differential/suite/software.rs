@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cpu::registers::segment;
+use cpu::registers::{Fpu, segment};
 use cpu::soft::state::FpuArea;
 use cpu::soft::{CpuModel, SoftCpu};
 use cpu::{Pins, Registers, RunLimit, Segment, Stop, Table};
@@ -112,9 +112,10 @@ impl Software {
             registers.segments[segment::FS].base = case.bases[0];
             registers.segments[segment::GS].base = case.bases[1];
         }
-        if let Some(fpu) = &case.fpu {
-            *registers.fpu = FpuArea { bytes: **fpu }.to_fpu();
-        }
+        *registers.fpu = match &case.fpu {
+            Some(fpu) => FpuArea { bytes: **fpu }.to_fpu(),
+            None => Fpu::default(),
+        };
         self.cpu.set_registers(registers);
         let stop = self.cpu.run(&self.bus, RunLimit { instructions: LIMIT });
         let Stop::Shutdown(records) = stop else {
