@@ -479,7 +479,7 @@ impl Cpu {
     }
 
     fn place_block(&mut self, key: Key, collected: Collected, single: bool) -> Block {
-        let mut draft = Draft::new(key.mode, self.model.features());
+        let mut draft = Draft::new(key.mode, self.model.features(), self.last_code_offset());
         draft.add(&collected.instructions, single);
         let colds = draft.colds.into_boxed_slice();
         let mut ops = draft.ops.into_boxed_slice();
@@ -529,10 +529,7 @@ impl Cpu {
         let count = bytes.len().min(0x1000 - in_page);
         // SAFETY: `host` is valid for the page, and the bytes lie within it.
         unsafe { host.add(in_page).copy_to_nonoverlapping(bytes.as_mut_ptr(), count) };
-        let limit = match self.mode & mode::LONG != 0 {
-            true => u64::MAX,
-            false => u64::from(self.segments[segment::CS].limit),
-        };
+        let limit = self.last_code_offset();
         let watching = !self.blocks.breakpoints.is_empty() || self.debug[5] & 0xFF != 0;
         let mut decoder = Decoder::with_ip(self.bitness(), &bytes[..count], rip, DecoderOptions::NONE);
         let mut instructions = Vec::with_capacity(most);
@@ -564,6 +561,10 @@ impl Cpu {
         first[..count].copy_from_slice(&bytes[..count]);
         let (instruction, second) = self.decode_one(rip, first, count)?;
         Ok(Collected { instructions: vec![instruction], bytes: instruction.len() as u64, second })
+    }
+
+    fn last_code_offset(&self) -> u64 {
+        if self.mode & mode::LONG != 0 { u64::MAX } else { u64::from(self.segments[segment::CS].limit) }
     }
 
     fn bitness(&self) -> u32 {

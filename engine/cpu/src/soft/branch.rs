@@ -124,15 +124,19 @@ unsafe fn follow_indirect(cpu: &mut Cpu, op: *const Op, target: u64, undo: u64) 
     }
 }
 
-#[cold]
-#[inline(never)]
-unsafe fn indirect_unknown(cpu: &mut Cpu, op: *const Op, target: u64, undo: u64) {
-    let valid = if cpu.mode & mode::LONG != 0 {
+/// Whether there can be code at an offset.
+fn can_go_to(cpu: &Cpu, target: u64) -> bool {
+    if cpu.mode & mode::LONG != 0 {
         is_canonical(target)
     } else {
         target <= u64::from(cpu.segments[segment::CS].limit)
-    };
-    if valid {
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn indirect_unknown(cpu: &mut Cpu, op: *const Op, target: u64, undo: u64) {
+    if can_go_to(cpu, target) {
         cpu.rip = target;
         return;
     }
@@ -207,7 +211,7 @@ unsafe fn call_indirect(cpu: &mut Cpu, op: *const Op, target: u64) {
     // SAFETY: see `Run`.
     unsafe {
         let next = (*op).next_rip();
-        if (*op).bytes == 8 {
+        if (*op).bytes == 8 && is_canonical(target) {
             let stack = cpu.general[RSP].wrapping_sub(8);
             if let Some(host) = (*cpu.tlb).write_hit::<u64>(stack) {
                 host.write_unaligned(next);
@@ -224,6 +228,9 @@ unsafe fn call_indirect_general(cpu: &mut Cpu, op: *const Op, target: u64) {
     // SAFETY: see `Run`.
     unsafe {
         let (next, bytes) = ((*op).next_rip(), (*op).bytes);
+        if !can_go_to(cpu, target) {
+            return fail(cpu, op, Fault::general_protection(0)); // nothing is pushed
+        }
         check!(cpu, op, cpu.push(sized(next, bytes), bytes as usize));
         follow_indirect(cpu, op, target, u64::from(bytes).wrapping_neg())
     }

@@ -227,7 +227,8 @@ pub fn width(instruction: &Instruction, operand: u32) -> usize {
     }
 }
 
-fn holds(cpu: &Cpu, instruction: &Instruction) -> bool {
+/// Whether the condition of a Jcc, SETcc or CMOVcc holds.
+pub fn holds(cpu: &Cpu, instruction: &Instruction) -> bool {
     let condition = instruction.condition_code() as u8 - 1;
     let positive = match condition >> 1 {
         0 => cpu.condition::<0>(),

@@ -30,6 +30,7 @@ pub mod vector;
 pub mod walk;
 
 mod arithmetic;
+mod beyond;
 mod bits;
 mod blocks;
 mod branch;

@@ -4,6 +4,7 @@
 use iced_x86::{EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 use super::arithmetic::*;
+use super::beyond::{self, is_beyond};
 use super::blocks::Cold;
 use super::fault::{ColdHandler, Fallible, Fault, Flow};
 use super::liveness::flags_are_dead;
@@ -33,6 +34,8 @@ pub struct Draft {
     pub colds: Vec<Cold>,
     mode: u32,
     features: Features,
+    /// The last offset in the code segment.
+    limit: u64,
 }
 
 macro_rules! sized {
@@ -186,7 +189,8 @@ fn cold_handler(instruction: &Instruction) -> ColdHandler {
     if instruction.is_invalid() || !known {
         return undefined;
     }
-    string::handler(instruction)
+    beyond::handler(instruction)
+        .or_else(|| string::handler(instruction))
         .or_else(|| generic::handler(instruction))
         .or_else(|| super::system_handler(instruction))
         .unwrap_or(undefined)
@@ -194,8 +198,8 @@ fn cold_handler(instruction: &Instruction) -> ColdHandler {
 
 impl Draft {
     /// Nothing yet, for this mode, on a processor that offers these features.
-    pub fn new(mode: u32, features: Features) -> Draft {
-        Draft { ops: Vec::with_capacity(36), colds: Vec::new(), mode, features }
+    pub fn new(mode: u32, features: Features, limit: u64) -> Draft {
+        Draft { ops: Vec::with_capacity(36), colds: Vec::new(), mode, features, limit }
     }
 
     /// Whether the processor has it.
@@ -273,6 +277,7 @@ impl Draft {
         while at < block.len() {
             let instruction = &block[at];
             if let Some(next) = block.get(at + 1)
+                && !is_beyond(next, self.limit)
                 && let Some(run) = fused(instruction, next)
             {
                 let mut op = self.blank(instruction, at, run);
@@ -281,7 +286,7 @@ impl Draft {
                 self.two_exits(next, at + 2);
                 return;
             }
-            ended = self.branch(instruction, at);
+            ended = !is_beyond(instruction, self.limit) && self.branch(instruction, at);
             if !ended {
                 let dead = !single && flags_are_dead(block, at);
                 let op = self.plain(instruction, at, dead).unwrap_or_else(|| self.cold(instruction, at));
@@ -615,7 +620,8 @@ fn is_far(instruction: &Instruction) -> bool {
     matches!(instruction.code(), Jmp_m1616 | Jmp_m1632 | Jmp_m1664 | Call_m1616 | Call_m1632 | Call_m1664)
 }
 
-fn counter_size(instruction: &Instruction) -> u8 {
+/// The counter of LOOP and JCXZ: 0 for CX, 1 for ECX, 2 for RCX.
+pub fn counter_size(instruction: &Instruction) -> u8 {
     use iced_x86::Code::*;
     match instruction.code() {
         Loopne_rel8_16_CX | Loopne_rel8_32_CX | Loope_rel8_16_CX | Loope_rel8_32_CX | Loop_rel8_16_CX

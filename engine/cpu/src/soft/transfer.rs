@@ -265,13 +265,16 @@ impl Cpu {
             self.enter_code(&target);
             return Ok(());
         }
-        stack.release(extra);
         let target = self.return_target(selector, rip)?;
         if (selector & 3) as u8 == self.cpl {
             stack.commit_pointer(self);
             self.enter_code(&target);
+            let mut stack = Stack::current(self); // as wide as the new code segment makes it
+            stack.release(extra);
+            stack.commit_pointer(self);
             return Ok(());
         }
+        stack.release(extra);
         let rsp = stack.pop(self, bytes)?;
         let ss = stack.pop(self, bytes)? as u16;
         let mut outer = self.outer_stack(ss, rsp, &target, bytes)?;

@@ -207,9 +207,11 @@ impl Builder<'_> {
     }
 
     fn far_target(&self, random: &mut Random) -> (u16, u64) {
+        // with a stack base, where a call to 64-bit code pushes is the maker's: before or after the switch
+        let stack_base = super::registers::base(self.mode, &self.start.selectors, &self.start.bases, 2);
         let selector = match random.below(6) {
-            0 => random.pick(&descriptors::ANY),
-            1 => descriptors::CODE_64,
+            0 => Some(random.pick(&descriptors::ANY)).filter(|&any| any != descriptors::CODE_64).unwrap_or(0),
+            1 if stack_base == 0 => descriptors::CODE_64,
             2 => descriptors::CODE_16,
             _ => random.pick(&descriptors::CODES_32),
         };
@@ -331,7 +333,7 @@ impl Builder<'_> {
                 self.undefined |= undefined;
             }
         }
-        let repeats = |item: &Item| item.instruction.has_rep_prefix() || item.instruction.has_repne_prefix();
+        let repeats = |item: &Item| item.instruction.is_string_instruction();
         if code_at + 256 > CODE + 0x1000 && self.items.iter().any(repeats) {
             return None; // whether a repetition that overwrites itself goes on is nobody's promise
         }

@@ -1,7 +1,7 @@
 //! What is not compared, and why: flags the manual leaves undefined, and instructions whose result is not the
 //! instruction's alone.
 
-use iced_x86::{CodeSize, Instruction, Mnemonic, OpKind, Register, RflagsBits};
+use iced_x86::{Code, CodeSize, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 /// CF, PF, AF, ZF, SF, OF.
 pub const ARITHMETIC: u64 = 0x8D5;
@@ -74,8 +74,14 @@ pub fn why_not_on_host(instruction: &Instruction) -> Option<&'static str> {
     })
 }
 
+/// VEX.W of the three-byte form.
+fn is_vex_wide(code: &[u8]) -> bool {
+    code.iter().position(|&byte| byte == 0xC4).and_then(|at| code.get(at + 2)).is_some_and(|byte| byte >> 7 != 0)
+}
+
 /// Why the result of this very encoding is not compared, if it is not.
 pub fn why_not_compared(instruction: &Instruction, code: &[u8]) -> Option<&'static str> {
+    use Code::{Pushd_CS, Pushd_DS, Pushd_ES, Pushd_FS, Pushd_GS, Pushd_SS};
     use Mnemonic::*;
     let is_near = matches!(
         instruction.op0_kind(),
@@ -91,6 +97,14 @@ pub fn why_not_compared(instruction: &Instruction, code: &[u8]) -> Option<&'stat
         _ => instruction.memory_size().size(),
     };
     match instruction.mnemonic() {
+        Loop | Loope | Loopne if code.iter().take(5).any(|byte| matches!(byte, 0xF2 | 0xF3)) => {
+            Some("SDM 2A 2.1.1: repeat prefixes with other instructions are reserved")
+        }
+        Vpextrd | Vpextrq | Vpinsrd | Vpinsrq
+            if instruction.code_size() != CodeSize::Code64 && is_vex_wide(code) =>
+        {
+            Some("SDM 2B, PINSRD: VEX.W is ignored outside 64-bit mode; AMD's processors raise #UD")
+        }
         Bswap if bytes(0) == 2 => Some("SDM 2A, BSWAP: the result of a 16-bit swap is undefined"),
         Bsf | Bsr => Some("SDM 2A, BSF: with a zero source the destination is undefined"),
         Shld | Shrd
@@ -98,6 +112,9 @@ pub fn why_not_compared(instruction: &Instruction, code: &[u8]) -> Option<&'stat
                 && (instruction.op2_kind() == OpKind::Register || instruction.immediate8() & 31 > 16) =>
         {
             Some("SDM 2B, SHLD: with a count above the operand's size everything is undefined")
+        }
+        Push if matches!(instruction.code(), Pushd_CS | Pushd_DS | Pushd_ES | Pushd_FS | Pushd_GS | Pushd_SS) => {
+            Some("SDM 2B, PUSH: the upper half a 32-bit push of a segment register writes, or does not, is the model's")
         }
         _ => None,
     }

@@ -31,7 +31,7 @@ pub fn base(mode: Mode, selectors: &[u16; 6], bases: &[u64; 2], segment: usize) 
 fn selectors(mode: Mode, random: &mut Random) -> [u16; 6] {
     let mut data = || match random.below(12) {
         0 => random.pick(&[descriptors::local(6), descriptors::local(7), descriptors::local(11), 0]),
-        1 => random.pick(&[descriptors::local(8), descriptors::local(10), CODES_32[0], 3]),
+        1 => random.pick(&[descriptors::local(8), descriptors::local(2), CODES_32[0], 3]),
         _ => random.pick(&DATA),
     };
     let (es, ds, fs, gs) = (data(), data(), data(), data());
