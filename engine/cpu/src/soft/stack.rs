@@ -90,10 +90,19 @@ impl Stack {
         Ok(cpu.wrap_linear(self.segment.base.wrapping_add(offset)))
     }
 
+    /// The same, with #AC where user code asks for it.
+    fn aligned_linear(&self, cpu: &Cpu, offset: u64, bytes: u64) -> Fallible<u64> {
+        let linear = self.linear(cpu, offset, bytes)?;
+        if self.cpl == 3 && cpu.checks_alignment() && linear & (bytes - 1) != 0 {
+            return Err(Fault::alignment_check());
+        }
+        Ok(linear)
+    }
+
     /// Pushes the low `bytes` bytes of a value.
     pub fn push(&mut self, cpu: &mut Cpu, value: u64, bytes: usize) -> Fallible<()> {
         let pointer = truncate(self.visible().wrapping_sub(bytes as u64), self.width());
-        let linear = self.linear(cpu, pointer, bytes as u64)?;
+        let linear = self.aligned_linear(cpu, pointer, bytes as u64)?;
         cpu.write_linear_as(self.cpl, linear, bytes, value)?;
         self.place(pointer);
         Ok(())
@@ -109,7 +118,7 @@ impl Stack {
     /// Reads `bytes` bytes at a distance above the stack pointer.
     pub fn peek(&self, cpu: &mut Cpu, distance: u64, bytes: usize) -> Fallible<u64> {
         let offset = truncate(self.visible().wrapping_add(distance), self.width());
-        let linear = self.linear(cpu, offset, bytes as u64)?;
+        let linear = self.aligned_linear(cpu, offset, bytes as u64)?;
         cpu.read_linear_as(self.cpl, linear, bytes)
     }
 

@@ -3,7 +3,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::case::{Case, Outcome};
+use super::case::{Case, Mode, Outcome};
 
 /// Faults of memory operands.
 const MEMORY_FAULTS: [u8; 3] = [12, 13, 14];
@@ -18,6 +18,16 @@ pub fn excuse(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'stati
         && host.flags == software.flags
         && host.selectors == software.selectors;
     let both_memory = MEMORY_FAULTS.contains(&host.vector) && MEMORY_FAULTS.contains(&software.vector);
+    if case.mode != Mode::Bits64
+        && same_place
+        && matches!((host.vector, software.vector), (12 | 13, 14))
+        && software.address >= 0xFFFF_FFE0
+    {
+        return Some("SDM 3A 5.3: whether an access across 4 GiB violates a limit of 4 GiB is the model's");
+    }
+    if same_place && host.vector == 17 && software.vector == 14 {
+        return Some("SDM 3A 6.9: whether #AC or #PF comes first is not defined");
+    }
     match mnemonic {
         Fldenv | Frstor | Fxrstor | Fxrstor64
             if same_place
@@ -35,8 +45,17 @@ pub fn excuse(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'stati
         Cmpsb | Cmpsw | Cmpsd | Cmpsq if same_place && both_memory => {
             Some("SDM 3A 6.9: the order of faults of two operands is not defined")
         }
-        Retf | Iret | Iretd | Iretq if same_place && both_memory => {
+        Fxrstor | Fxrstor64 | Retf | Iret | Iretd | Iretq if same_place && both_memory => {
             Some("SDM 3A 6.9: the order of checks of one instruction is not defined")
+        }
+        Call if same_place && both_memory => {
+            Some("SDM 3A 6.9: whether the push or the target of a call faults first is not defined")
+        }
+        Retf if same_place && host.vector == 17 && MEMORY_FAULTS.contains(&software.vector) => {
+            Some("SDM 3A 6.9: the order of checks of one instruction is not defined")
+        }
+        Pop if host.vector == 17 && item.instruction.op0_register().is_segment_register() => {
+            Some("SDM 2B, POP: how many bytes a wide pop of a segment register reads is the model's")
         }
         Maskmovq | Maskmovdqu | Vmaskmovdqu if same_place && both_memory => {
             Some("SDM 2B, MASKMOVQ: which byte faults, and MMX state then, are implementation dependent")

@@ -11,7 +11,7 @@ use super::masks::{ARITHMETIC, read_by, undefined_after, why_not_compared, why_n
 use super::random::Random;
 use super::registers::Start;
 use super::silicon;
-use super::window::{BASE, CODE, CODE_END, STACK, STACK_BYTES};
+use super::window::{BASE, BYTES, CODE, CODE_END, STACK, STACK_BYTES};
 
 /// A branch whose displacement is still to be filled in.
 struct Branch {
@@ -66,6 +66,7 @@ pub fn generate(catalogue: &Catalogue, plan: Plan, random: &mut Random) -> Optio
         }
     }
     let code_at = match random.below(8) {
+        _ if plan == Plan::Strings => CODE + random.below(0xE00) as usize,
         0 => CODE + 0x1000 - random.below(40) as usize,
         1 => CODE_END - 1 - random.below(40) as usize,
         2 => CODE + 0x1000 + random.below(0xE00) as usize,
@@ -220,12 +221,11 @@ impl Builder<'_> {
     }
 
     fn poke(&mut self, at: usize, bytes: &[u8]) {
-        let wrapped: Vec<u8> = bytes.to_vec();
-        if super::window::RIGHTS[at >> 12] != super::window::Rights::Absent
+        if at < BYTES && super::window::RIGHTS[at >> 12] != super::window::Rights::Absent
             && at + bytes.len() <= (at & !0xFFF) + 0x1000
             && !(CODE..CODE_END).contains(&at)
         {
-            self.pokes.push((at, wrapped));
+            self.pokes.push((at, bytes.to_vec()));
         }
     }
 
@@ -339,12 +339,15 @@ impl Builder<'_> {
         }
         let code: usize = self.items.iter().map(|item| item.bytes.len()).sum();
         if code_at + code > CODE_END {
-            // the last instruction runs into the page that is not there
+            // it runs into the page that is not there
             let mut at = code_at;
-            self.items.retain(|item| {
+            let fits = self.items.iter().take_while(|item| {
                 at += item.bytes.len();
                 at <= CODE_END
             });
+            let fits = fits.count();
+            self.undefined = ARITHMETIC;
+            self.items.truncate(fits);
             if self.items.is_empty() {
                 return None;
             }
