@@ -7,28 +7,35 @@ mod descriptors;
 mod encode;
 mod excuses;
 mod forms;
+mod fuzz;
 mod generate;
 mod host;
 mod host_group;
+mod kvm;
 mod masks;
 mod random;
 mod registers;
 mod report;
 mod silicon;
 mod software;
+mod system;
+mod system_code;
+mod system_group;
 mod window;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use iced_x86::Code;
 
 use self::case::Mode;
 use self::host_group::{Bench, GROUPS};
 use self::report::Group;
+use self::system_group::SystemBench;
 
 /// Differences of one group that are shown in full.
-const SHOWN: usize = 20;
+const SHOWN: usize = 60;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -44,6 +51,14 @@ pub struct Options {
 }
 
 impl Options {
+    /// The cases to run, and whether to tell all about them.
+    fn numbers(&self) -> (Range<u64>, bool) {
+        match self.case {
+            Some(case) => (case..case + 1, true),
+            None => (0..self.cases, false),
+        }
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.starts_with(only.as_str()))
     }
@@ -64,6 +79,8 @@ pub fn run(options: &Options) -> Report {
     silicon::harness::prepare();
     run_silicon(options, &mut report);
     run_on_host(options, &mut report);
+    run_on_kvm(options, &mut report);
+    run_fuzz(options, &mut report);
     report
 }
 
@@ -99,10 +116,7 @@ fn run_on_host(options: &Options, report: &mut Report) {
     };
     for group in wanted {
         let mut totals = Group::new(group.name);
-        let (cases, verbose) = match options.case {
-            Some(case) => (case..case + 1, true),
-            None => (0..options.cases, false),
-        };
+        let (cases, verbose) = options.numbers();
         for number in cases {
             bench.run(group, options.seed, number, verbose, &mut totals);
         }
@@ -122,6 +136,42 @@ fn run_on_host(options: &Options, report: &mut Report) {
         let names: Vec<Code> = Code::values().collect();
         let missing = all.difference(&covered).map(|&code| format!("{:?}", names[usize::from(code)]));
         report.uncovered.push((mode, covered.len(), missing.collect()));
+    }
+}
+
+fn run_on_kvm(options: &Options, report: &mut Report) {
+    let wanted: Vec<_> = system_group::GROUPS.iter().filter(|group| options.wants(group.0)).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let mut bench = match SystemBench::new() {
+        Ok(bench) => bench,
+        Err(reason) => {
+            let skipped = |name| Group { skipped: Some(reason.clone()), ..Group::new(name) };
+            return report.groups.extend(wanted.iter().map(|group| skipped(group.0)));
+        }
+    };
+    for &(name, topic) in wanted {
+        let mut totals = Group::new(name);
+        let (cases, verbose) = options.numbers();
+        for number in cases {
+            bench.run(topic, options.seed, number, verbose, &mut totals);
+        }
+        report.groups.push(totals);
+    }
+}
+
+fn run_fuzz(options: &Options, report: &mut Report) {
+    let mut fuzzer = fuzz::Fuzzer::new();
+    host::signals::give_stack();
+    host::signals::install();
+    for (name, kind) in fuzz::GROUPS.into_iter().filter(|group| options.wants(group.0)) {
+        let mut totals = Group::new(name);
+        let (cases, verbose) = options.numbers();
+        for number in cases {
+            fuzzer.run(kind, options.seed, number, verbose, &mut totals);
+        }
+        report.groups.push(totals);
     }
 }
 

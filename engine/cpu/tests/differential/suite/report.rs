@@ -39,6 +39,8 @@ pub struct Group {
     pub only_faulted: BTreeMap<Mode, BTreeSet<u16>>,
     /// Cases that differ where they may: reason, how many.
     pub excused: BTreeMap<&'static str, u64>,
+    /// Cases the oracle cannot run: why, how many.
+    pub refused: BTreeMap<String, u64>,
     /// Why the group did not run.
     pub skipped: Option<String>,
 }
@@ -63,6 +65,11 @@ impl Group {
         *self.excused.entry(reason).or_default() += 1;
     }
 
+    /// Counts a case the oracle cannot run.
+    pub fn refuse(&mut self, reason: &str) {
+        *self.refused.entry(reason.to_owned()).or_default() += 1;
+    }
+
     /// Notes the forms of a case that agreed.
     pub fn cover(&mut self, mode: Mode, codes: impl Iterator<Item = Code>, ran: bool) {
         let set = if ran { &mut self.covered } else { &mut self.only_faulted };
@@ -79,7 +86,8 @@ impl Group {
     /// Cases in all.
     pub fn cases(&self) -> u64 {
         let excused: u64 = self.excused.values().sum();
-        self.agreed + self.faulted + self.unfit + excused + self.differing.len() as u64
+        let refused: u64 = self.refused.values().sum();
+        self.agreed + self.faulted + self.unfit + excused + refused + self.differing.len() as u64
     }
 }
 
@@ -91,6 +99,9 @@ impl fmt::Display for Group {
         let (cases, agreed, faulted) = (self.cases(), self.agreed, self.faulted);
         write!(f, "{:18} {cases:>10} cases: {agreed} agree, {faulted} agree on an exception, ", self.name)?;
         write!(f, "{} not judged, {} differ", self.unfit, self.differing.len())?;
+        for (reason, count) in &self.refused {
+            write!(f, "\n    {count} not judged: {reason}")?;
+        }
         for (reason, count) in &self.excused {
             write!(f, "\n    {count} differ where they may: {reason}")?;
         }

@@ -3,8 +3,12 @@
 
 use std::arch::{asm, naked_asm};
 use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::control::{ADDRESS, Control, control};
+
+/// Whether the control page is there.
+pub static IS_MAPPED: AtomicBool = AtomicBool::new(false);
 
 const DS_SELECTOR: i64 = 0x2B;
 const CS_SELECTOR: i64 = 0x33;
@@ -83,7 +87,7 @@ pub unsafe fn take(signal: i32, context: *mut libc::c_void) -> bool {
     // data segments are; FS and GS are the host's again before anything uses them.
     unsafe {
         asm!("pushfq", "and dword ptr [rsp], 0xFFFBFFFF", "popfq"); // alignment checks off
-        if (*control).running == 0 {
+        if !IS_MAPPED.load(Ordering::Relaxed) || (*control).running == 0 {
             return false;
         }
         (*control).blocked = 0;

@@ -5,6 +5,8 @@ mod control;
 mod enter;
 pub mod signals;
 
+use std::sync::atomic::Ordering;
+
 use cpu::soft::state::FpuArea;
 use libc::{c_int, c_void};
 
@@ -85,6 +87,7 @@ impl Host {
         }
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         map(control::ADDRESS, 8192, rights, memory(c"control", 8192)?)?;
+        enter::IS_MAPPED.store(true, Ordering::Relaxed);
         let file = memory(c"window", BYTES)?;
         let alias = map(0, BYTES, rights, file)?;
         let base = map(BASE as usize, BYTES, libc::PROT_NONE, file)?;
