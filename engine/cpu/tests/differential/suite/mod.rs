@@ -21,6 +21,8 @@ mod software;
 mod system;
 mod system_code;
 mod system_group;
+mod walk_group;
+mod walker;
 mod window;
 
 use std::collections::BTreeSet;
@@ -80,7 +82,7 @@ pub fn run(options: &Options) -> Report {
     run_silicon(options, &mut report);
     run_on_host(options, &mut report);
     run_on_kvm(options, &mut report);
-    run_fuzz(options, &mut report);
+    run_alone(options, &mut report);
     report
 }
 
@@ -161,10 +163,19 @@ fn run_on_kvm(options: &Options, report: &mut Report) {
     }
 }
 
-fn run_fuzz(options: &Options, report: &mut Report) {
+fn run_alone(options: &Options, report: &mut Report) {
     let mut fuzzer = fuzz::Fuzzer::new();
     host::signals::give_stack();
     host::signals::install();
+    if options.wants(walk_group::NAME) {
+        let mut walks = walk_group::Walks::new();
+        let mut totals = Group::new(walk_group::NAME);
+        let (cases, verbose) = options.numbers();
+        for number in cases {
+            walks.run(options.seed, number, verbose, &mut totals);
+        }
+        report.groups.push(totals);
+    }
     for (name, kind) in fuzz::GROUPS.into_iter().filter(|group| options.wants(group.0)) {
         let mut totals = Group::new(name);
         let (cases, verbose) = options.numbers();

@@ -194,7 +194,7 @@ impl Guest {
     fn interrupts(&mut self, random: &mut Random) {
         for vector in 0..256u64 {
             let own = HANDLERS + 16 * (vector & 63);
-            let chance = vector >= 32 || random.one_in(60);
+            let chance = vector >= 32;
             let selector = if chance && random.one_in(2) { any_selector(random) } else { HANDLER };
             let access = if chance {
                 let present = if random.one_in(8) { 0 } else { 0x80 };
