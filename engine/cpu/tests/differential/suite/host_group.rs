@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::case::{Case, Mode, Outcome};
+use iced_x86::Code;
+
+use super::case::{Case, Item, Mode, Outcome};
 use super::catalogue::Catalogue;
+use super::descriptors::{CODE_16, CODES_32};
+use super::encode::encode;
 use super::excuses::excuse;
+use super::forms::Template;
 use super::generate::{Plan, generate};
 use super::host::{Host, Ran, signals};
 use super::masks::ARITHMETIC;
 use super::random::Random;
+use super::registers::Start;
 use super::report::{Group, Tally};
 use super::software::Software;
 use super::window::{self, RIGHTS};
@@ -113,6 +119,34 @@ impl Bench {
         }
     }
 
+    /// Every form the `host` model does not offer raises #UD, in each mode.
+    pub fn absent(&mut self, seed: u64) -> Group {
+        let mut group = Group::new("absent");
+        let mut random = Random::of_case(seed, "absent", 0);
+        for (mode, catalogue) in &self.catalogues {
+            for (number, entry) in catalogue.absent.iter().enumerate() {
+                let (code, template) = entry.choose(&mut random);
+                let Some(case) = absent_case(*mode, code, &template, &mut random) else {
+                    group.count(Tally::Unfit);
+                    continue;
+                };
+                let at = case.code_at;
+                self.software.window()[at..at + 16].fill(0xF4);
+                self.software.window()[at..at + case.code().len()].copy_from_slice(&case.code());
+                match self.software.run(&case) {
+                    Some(end) if end.vector == 6 && end.rip == case.ip() => group.count(Tally::AgreedOnFault),
+                    end => {
+                        let end = end.map_or_else(String::new, |end| end.to_string());
+                        group.differ(number as u64, &format!("{code:?}"), &format!("{case}{end}\n"));
+                    }
+                }
+            }
+        }
+        let pristine = &self.pristine[window::CODE..window::CODE_END];
+        self.software.window()[window::CODE..window::CODE_END].copy_from_slice(pristine);
+        group
+    }
+
     fn judge(&mut self, case: &Case, theirs: Outcome, ours: Outcome, verbose: bool) -> Verdict {
         let undefined = case.undefined_at(theirs.rip) & ARITHMETIC;
         let rip = theirs.rip;
@@ -176,6 +210,34 @@ impl Bench {
         }
         self.software.clean();
     }
+}
+
+/// One instruction alone, operands in registers where it has any.
+fn absent_case(mode: Mode, code: Code, template: &Template, random: &mut Random) -> Option<Case> {
+    let start = Start::new(mode, random);
+    let code_at = window::CODE;
+    let ip = window::BASE + code_at as u64;
+    let encoded = (0..20).find_map(|_| encode(template, code, &start, mode, ip, random))?;
+    if encoded.instruction.has_lock_prefix() {
+        return None; // raises #UD for that alone
+    }
+    let (bytes, instruction) = (encoded.bytes, encoded.instruction);
+    let mut selectors = start.selectors;
+    if mode != Mode::Bits64 {
+        selectors[1] = if mode == Mode::Bits16 { CODE_16 } else { CODES_32[1] };
+    }
+    Some(Case {
+        mode,
+        general: start.general,
+        flags: start.flags,
+        selectors,
+        bases: start.bases,
+        fpu: None,
+        code_at,
+        items: vec![Item { bytes, instruction, undefined: 0 }],
+        pokes: Vec::new(),
+        undefined_at_end: 0,
+    })
 }
 
 enum Verdict {

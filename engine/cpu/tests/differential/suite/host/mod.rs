@@ -144,7 +144,7 @@ impl Host {
             // SAFETY: the control page is filled; the code sees the window and nothing else it could name.
             unsafe { enter::enter() };
             match control.signal {
-                libc::SIGVTALRM => {}
+                libc::SIGPROF => {}
                 libc::SIGSYS => return Ran::Unfit,
                 _ => return Ran::Ended(self.outcome(case)),
             }

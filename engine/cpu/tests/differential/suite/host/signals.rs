@@ -12,7 +12,7 @@ const SIGNALS: [i32; 7] = [
     libc::SIGFPE,
     libc::SIGTRAP,
     libc::SIGSYS,
-    libc::SIGVTALRM,
+    libc::SIGPROF,
 ];
 
 /// What was there before, by index in [`SIGNALS`].
@@ -58,8 +58,8 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc
         return;
     }
     match signal {
-        libc::SIGVTALRM if TICKS.fetch_add(1, Ordering::Relaxed) < PATIENCE => return,
-        libc::SIGVTALRM => die("the software CPU does not come back from case "),
+        libc::SIGPROF if TICKS.fetch_add(1, Ordering::Relaxed) < PATIENCE => return,
+        libc::SIGPROF => die("the software CPU does not come back from case "),
         libc::SIGSEGV | libc::SIGBUS => die("the software CPU touched foreign memory in case "),
         _ => {}
     }
@@ -100,7 +100,7 @@ pub fn install() {
         let tick = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
         let timer = libc::itimerval { it_interval: tick, it_value: tick };
         // SAFETY: a valid timer.
-        unsafe { libc::setitimer(libc::ITIMER_VIRTUAL, &timer, std::ptr::null_mut()) };
+        unsafe { libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut()) };
     });
 }
 
