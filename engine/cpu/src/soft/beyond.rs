@@ -1,7 +1,7 @@
 //! Direct branches to offsets beyond the code segment: #GP before anything has changed, if they are taken (Intel
 //! SDM 2A, Jcc, JMP, CALL, LOOP). They are rare, and known when they are decoded.
 
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
 
 use super::fault::{ColdHandler, Fallible, Fault, Flow};
 use super::generic::holds;
@@ -11,16 +11,21 @@ use crate::registers::segment;
 
 const RCX: usize = 1;
 
+/// Jcc, JMP, CALL, LOOP or JCXZ outside 64-bit mode; not XBEGIN, whose operand looks the same.
+fn is_branch(instruction: &Instruction) -> bool {
+    use FlowControl::{Call, ConditionalBranch, UnconditionalBranch};
+    matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32)
+        && matches!(instruction.flow_control(), Call | ConditionalBranch | UnconditionalBranch)
+}
+
 /// Whether an instruction branches to where no code can be.
 pub fn is_beyond(instruction: &Instruction, limit: u64) -> bool {
-    matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32)
-        && instruction.near_branch_target() > limit
+    is_branch(instruction) && instruction.near_branch_target() > limit
 }
 
 /// Who executes a direct branch that the core has not taken for itself.
 pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
-    let near = matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32);
-    (near && !instruction.has_lock_prefix()).then_some(branch)
+    (is_branch(instruction) && !instruction.has_lock_prefix()).then_some(branch)
 }
 
 /// The branch; the limit is looked at again, since blocks outlive it.

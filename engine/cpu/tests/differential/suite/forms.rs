@@ -105,7 +105,7 @@ pub fn is_offered(code: Code) -> bool {
                 | SSE4_2 | AES | AVX | AVX2 | F16C | FMA | BMI1 | BMI2 | ADX | MOVBE | POPCNT | LZCNT
                 | PCLMULQDQ | SHA | FXSR | XSAVE | XSAVEOPT | XSAVEC | FSGSBASE | MULTIBYTENOP | CLFSH
                 | CLFLUSHOPT | PREFETCHW | PAUSE | SYSCALL | SEP | MSR | TSC | RDTSCP | RDPID | RDRAND | RDSEED
-                | SMAP | INTEL286_ONLY
+                | SMAP | INTEL286_ONLY | RDPMC | WBNOINVD
         )
     }) && !is_other_makers(code)
 }

@@ -152,7 +152,7 @@ impl Walks {
 /// An address whose indices hit the entries that were filled in.
 fn linear(random: &mut Random, long: bool, pae: bool) -> u64 {
     let stride = if pae { 64 } else { 128 };
-    let mut index = |random: &mut Random, groups: u64| random.below(groups) * stride + random.below(2);
+    let index = |random: &mut Random, groups: u64| random.below(groups) * stride + random.below(2);
     match (long, pae) {
         (true, _) => {
             let address = (0..4).fold(0, |all, _| all << 9 | index(random, 8)) << 12 | random.below(4096);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use iced_x86::Mnemonic;
 
+use super::super::masks::undefined_after;
 use super::super::random::Random;
 use super::forms::{self, Sample};
 use super::native::{Native, State};
@@ -14,8 +15,6 @@ use super::software::{OPERAND, Software};
 /// What was compared, and what differed.
 #[derive(Default)]
 pub struct Totals {
-    /// Forms: instruction code, register or memory.
-    pub forms: usize,
     /// Runs on both.
     pub runs: u64,
     /// Runs that ended in an exception on both.
@@ -71,9 +70,14 @@ fn normalise(sample: &Sample, state: &mut State) {
             memory[6..14].fill(0);
         }
         M::Fnstenv | M::Fnsave => memory[12..28].fill(0),
-        M::Fxsave | M::Fxsave64 => memory[5..24].fill(0),
+        M::Fxsave | M::Fxsave64 => {
+            memory[5..24].fill(0);
+            memory[28..32].fill(0); // MXCSR_MASK: the host's maker's
+        }
+        M::Lzcnt | M::Tzcnt => state.flags &= !undefined_after(&sample.instruction, 0),
         M::Xsave | M::Xsave64 | M::Xsaveopt | M::Xsaveopt64 | M::Xsavec | M::Xsavec64 => {
             memory[5..24].fill(0);
+            memory[28..32].fill(0);
         }
         _ => {}
     }
@@ -126,7 +130,7 @@ pub fn compare(seed: u64, passes: usize, samples: usize, runs: usize, unmasked: 
     let mut native = Native::new();
     let mut software = Software::new();
     let forms = forms::all(&mut random, passes, samples);
-    let mut totals = Totals { forms: forms.len(), ..Totals::default() };
+    let mut totals = Totals::default();
     for ((code, memory), samples) in &forms {
         for sample in samples {
             native.prepare(&sample.bytes);
