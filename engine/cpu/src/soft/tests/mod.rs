@@ -10,6 +10,7 @@ mod machine;
 mod memory;
 mod mwait;
 mod paging;
+mod silicon;
 mod spaces;
 mod tasks;
 mod transfers;

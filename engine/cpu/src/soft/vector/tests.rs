@@ -1,4 +1,4 @@
-//! What guests see of vector and x87 instructions besides results (`tests/silicon` compares those with the host):
+//! What guests see of vector and x87 instructions besides results (`tests/differential` compares those with the host):
 //! #UD, #NM, #GP, #MF, #XM, what is written and what is not, pointers, modes, arbitrary bytes.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};

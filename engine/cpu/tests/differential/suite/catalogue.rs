@@ -54,21 +54,61 @@ pub struct Entry {
 /// x87, MMX, SSE or AVX: needs their state loaded and compared.
 pub fn is_vector(code: Code) -> bool {
     use CpuidFeature::*;
-    code == Code::Wait || code.cpuid_features().iter().any(|feature| {
-        matches!(
-            feature,
-            FPU | FPU287 | FPU387 | MMX | SSE | SSE2 | SSE3 | SSSE3 | SSE4_1 | SSE4_2 | AES | AVX
-                | AVX2 | F16C | FMA | PCLMULQDQ | SHA | FXSR
-        )
-    })
+    code == Code::Wait
+        || code.cpuid_features().iter().any(|feature| {
+            matches!(
+                feature,
+                FPU | FPU287
+                    | FPU387
+                    | MMX
+                    | SSE
+                    | SSE2
+                    | SSE3
+                    | SSSE3
+                    | SSE4_1
+                    | SSE4_2
+                    | AES
+                    | AVX
+                    | AVX2
+                    | F16C
+                    | FMA
+                    | PCLMULQDQ
+                    | SHA
+                    | FXSR
+            )
+        })
 }
 
 fn is_hot(mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
     matches!(
         mnemonic,
-        Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Shl | Shr | Sar | Rol
-            | Ror | Mov | Movzx | Movsx | Movsxd | Lea | Push | Pop | Imul | Xchg
+        Add | Or
+            | Adc
+            | Sbb
+            | And
+            | Sub
+            | Xor
+            | Cmp
+            | Test
+            | Inc
+            | Dec
+            | Neg
+            | Not
+            | Shl
+            | Shr
+            | Sar
+            | Rol
+            | Ror
+            | Mov
+            | Movzx
+            | Movsx
+            | Movsxd
+            | Lea
+            | Push
+            | Pop
+            | Imul
+            | Xchg
     )
 }
 
@@ -81,8 +121,30 @@ fn is_transfer(code: Code) -> bool {
         || name.contains("Sreg")
         || matches!(
             code.mnemonic(),
-            Push | Pop | Pusha | Pushad | Popa | Popad | Pushf | Pushfd | Pushfq | Popf | Popfd | Popfq | Enter
-                | Leave | Lds | Les | Lfs | Lgs | Lss | Lar | Lsl | Verr | Verw | Arpl | Bound
+            Push | Pop
+                | Pusha
+                | Pushad
+                | Popa
+                | Popad
+                | Pushf
+                | Pushfd
+                | Pushfq
+                | Popf
+                | Popfd
+                | Popfq
+                | Enter
+                | Leave
+                | Lds
+                | Les
+                | Lfs
+                | Lgs
+                | Lss
+                | Lar
+                | Lsl
+                | Verr
+                | Verw
+                | Arpl
+                | Bound
         )
 }
 

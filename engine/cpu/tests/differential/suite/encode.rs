@@ -81,8 +81,8 @@ pub fn encode(
         return None;
     }
     let operand = operand.map(|linear| linear.wrapping_sub(BASE)).filter(|&at| at < BYTES as u64);
-    let immediate = (offsets.immediate_size() > 0)
-        .then(|| (offsets.immediate_offset(), offsets.immediate_size()));
+    let immediate =
+        (offsets.immediate_size() > 0).then(|| (offsets.immediate_offset(), offsets.immediate_size()));
     Some(Encoded { bytes, instruction, operand: operand.map(|at| at as usize), immediate })
 }
 

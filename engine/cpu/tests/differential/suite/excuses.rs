@@ -39,7 +39,9 @@ pub fn excuse(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'stati
         Fldenv | Frstor if same_place && both_memory => {
             Some("SDM 1 8.1: how much of an image is loaded before its fault is not defined")
         }
-        Maskmovq | Maskmovdqu | Vmaskmovdqu if MEMORY_FAULTS.contains(&host.vector) && software.vector == 13 => {
+        Maskmovq | Maskmovdqu | Vmaskmovdqu
+            if MEMORY_FAULTS.contains(&host.vector) && software.vector == 13 =>
+        {
             Some("SDM 2B, MASKMOVQ: whether a mask of zero faults is implementation dependent")
         }
         Cmpsb | Cmpsw | Cmpsd | Cmpsq if same_place && both_memory => {

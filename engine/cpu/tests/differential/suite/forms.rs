@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cpu::soft::model::{CpuModel, Feature};
 use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, Instruction};
 
 use super::case::Mode;
@@ -97,16 +98,69 @@ pub fn decode(mode: Mode, bytes: &[u8], ip: u64) -> Instruction {
 /// Whether the `host` model offers all an instruction needs, given a host that has it.
 pub fn is_offered(code: Code) -> bool {
     use CpuidFeature::*;
-    code.cpuid_features().iter().all(|feature| {
-        matches!(
+    let model = CpuModel::Host.features();
+    code.cpuid_features().iter().all(|feature| match feature {
+        INVPCID => model.has(Feature::Invpcid),
+        MONITOR => model.has(Feature::Monitor),
+        _ => matches!(
             feature,
-            INTEL8086 | INTEL8086_ONLY | INTEL186 | INTEL286 | INTEL386 | INTEL486 | X64 | CPUID | CX8 | CMOV
-                | CMPXCHG16B | FPU | FPU287 | FPU387 | MMX | SSE | SSE2 | SSE3 | SSSE3 | SSE4_1
-                | SSE4_2 | AES | AVX | AVX2 | F16C | FMA | BMI1 | BMI2 | ADX | MOVBE | POPCNT | LZCNT
-                | PCLMULQDQ | SHA | FXSR | XSAVE | XSAVEOPT | XSAVEC | FSGSBASE | MULTIBYTENOP | CLFSH
-                | CLFLUSHOPT | PREFETCHW | PAUSE | SYSCALL | SEP | MSR | TSC | RDTSCP | RDPID | RDRAND | RDSEED
-                | SMAP | INTEL286_ONLY | RDPMC | WBNOINVD
-        )
+            INTEL8086
+                | INTEL8086_ONLY
+                | INTEL186
+                | INTEL286
+                | INTEL386
+                | INTEL486
+                | X64
+                | CPUID
+                | CX8
+                | CMOV
+                | CMPXCHG16B
+                | FPU
+                | FPU287
+                | FPU387
+                | MMX
+                | SSE
+                | SSE2
+                | SSE3
+                | SSSE3
+                | SSE4_1
+                | SSE4_2
+                | AES
+                | AVX
+                | AVX2
+                | F16C
+                | FMA
+                | BMI1
+                | BMI2
+                | ADX
+                | MOVBE
+                | POPCNT
+                | LZCNT
+                | PCLMULQDQ
+                | SHA
+                | FXSR
+                | XSAVE
+                | XSAVEOPT
+                | XSAVEC
+                | FSGSBASE
+                | MULTIBYTENOP
+                | CLFSH
+                | CLFLUSHOPT
+                | PREFETCHW
+                | PAUSE
+                | SYSCALL
+                | SEP
+                | MSR
+                | TSC
+                | RDTSCP
+                | RDPID
+                | RDRAND
+                | RDSEED
+                | SMAP
+                | INTEL286_ONLY
+                | RDPMC
+                | WBNOINVD
+        ),
     }) && !is_other_makers(code)
 }
 
@@ -116,8 +170,20 @@ fn is_other_makers(code: Code) -> bool {
     use Code::*;
     matches!(
         code,
-        Lfs_r64_m1664 | Lgs_r64_m1664 | Lss_r64_m1664 | Call_m1664 | Jmp_m1664 | Retfq | Retfq_imm16
-            | Reservednop_rm16_r16_0F0D | Reservednop_rm32_r32_0F0D | Reservednop_rm64_r64_0F0D | Ud0 | Ud0_r16_rm16 | Ud0_r32_rm32 | Ud0_r64_rm64
+        Lfs_r64_m1664
+            | Lgs_r64_m1664
+            | Lss_r64_m1664
+            | Call_m1664
+            | Jmp_m1664
+            | Retfq
+            | Retfq_imm16
+            | Reservednop_rm16_r16_0F0D
+            | Reservednop_rm32_r32_0F0D
+            | Reservednop_rm64_r64_0F0D
+            | Ud0
+            | Ud0_r16_rm16
+            | Ud0_r32_rm32
+            | Ud0_r64_rm64
     )
 }
 

@@ -113,7 +113,8 @@ fn guest(kind: Kind, random: &mut Random) -> Guest {
             // page-table entries: plausible, or not
             let table = random.pick(&[0x1000u64, 0x2000, 0x3000, 0x4000]);
             let frame = random.below(BYTES as u64 >> 12) << 12;
-            let value = if random.one_in(16) { random.next() } else { frame | random.next() & 0x8000_0000_0000_01FF };
+            let value =
+                if random.one_in(16) { random.next() } else { frame | random.next() & 0x8000_0000_0000_01FF };
             let place = if random.one_in(3) { entry } else { random.below(4) };
             guest.put(table + 8 * place, &value.to_le_bytes());
         }
@@ -127,7 +128,8 @@ fn disturb(guest: &mut Guest, random: &mut Random) {
     let r = &mut guest.registers;
     for _ in 0..random.below(4) {
         let index = random.below(16) as usize;
-        r.general[index] = random.pick(&[0xC000u64, 0x5000, 0x2_FFFE, 0x3_0000, 0x4_0000, 0xFEE0_0000, u64::MAX]);
+        r.general[index] =
+            random.pick(&[0xC000u64, 0x5000, 0x2_FFFE, 0x3_0000, 0x4_0000, 0xFEE0_0000, u64::MAX]);
     }
     if random.one_in(3) {
         r.rflags ^= 1 << random.pick(&[8u64, 9, 10, 14, 16, 18, 19, 20, 21]);
@@ -152,7 +154,14 @@ fn disturb(guest: &mut Guest, random: &mut Random) {
         s.unusable = random.one_in(8) && which != segment::SS;
     }
     if random.one_in(4) {
-        r.debug = [CODE + random.below(64), 0xD000, 0x8800, random.value(), 0xFFFF_0FF0, random.next() & 0xFFFF_07FF];
+        r.debug = [
+            CODE + random.below(64),
+            0xD000,
+            0x8800,
+            random.value(),
+            0xFFFF_0FF0,
+            random.next() & 0xFFFF_07FF,
+        ];
     }
     if random.one_in(8) {
         let table = if random.one_in(2) { &mut r.gdtr } else { &mut r.idtr };

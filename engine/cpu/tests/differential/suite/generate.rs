@@ -110,8 +110,7 @@ impl Builder<'_> {
     fn add(&mut self, kind: Kind, left: usize, random: &mut Random) {
         for _ in 0..10 {
             let (code, template) = self.catalogue.choose(kind, random);
-            let encoded =
-                encode::encode(&template, code, &self.start, self.mode, self.ip, random);
+            let encoded = encode::encode(&template, code, &self.start, self.mode, self.ip, random);
             if let Some(encoded) = encoded
                 && why_not_on_host(&encoded.instruction).is_none()
                 && why_not_compared(&encoded.instruction, &encoded.bytes).is_none()
@@ -195,8 +194,8 @@ impl Builder<'_> {
             && instruction.op0_kind() == OpKind::Register
             && random.one_in(2)
         {
-            let register = instruction.op0_register().full_register() as usize
-                - iced_x86::Register::RAX as usize;
+            let register =
+                instruction.op0_register().full_register() as usize - iced_x86::Register::RAX as usize;
             if register != 4 {
                 self.start.general[register] = self.near_target(random);
             }
@@ -221,7 +220,8 @@ impl Builder<'_> {
     }
 
     fn poke(&mut self, at: usize, bytes: &[u8]) {
-        if at < BYTES && super::window::RIGHTS[at >> 12] != super::window::Rights::Absent
+        if at < BYTES
+            && super::window::RIGHTS[at >> 12] != super::window::Rights::Absent
             && at + bytes.len() <= (at & !0xFFF) + 0x1000
             && !(CODE..CODE_END).contains(&at)
         {
@@ -247,7 +247,12 @@ impl Builder<'_> {
             }
             _ if matches!(
                 instruction.mnemonic(),
-                Mnemonic::Lds | Mnemonic::Les | Mnemonic::Lfs | Mnemonic::Lgs | Mnemonic::Lss | Mnemonic::Mov
+                Mnemonic::Lds
+                    | Mnemonic::Les
+                    | Mnemonic::Lfs
+                    | Mnemonic::Lgs
+                    | Mnemonic::Lss
+                    | Mnemonic::Mov
                     | Mnemonic::Pop
             ) && random.one_in(2) =>
             {

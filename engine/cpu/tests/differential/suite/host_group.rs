@@ -62,8 +62,7 @@ impl Bench {
     pub fn new() -> Result<Bench, String> {
         let host = Host::new()?;
         let pristine = window::pristine(&mut Random::new(0x5EED));
-        let catalogues =
-            [Mode::Bits64, Mode::Bits32, Mode::Bits16].map(|mode| (mode, Catalogue::new(mode)));
+        let catalogues = [Mode::Bits64, Mode::Bits32, Mode::Bits16].map(|mode| (mode, Catalogue::new(mode)));
         let mut bench =
             Bench { host, software: Software::new(), pristine, catalogues: BTreeMap::from(catalogues) };
         bench.host.window().copy_from_slice(&bench.pristine);
@@ -164,10 +163,12 @@ impl Bench {
         {
             return Verdict::Excused(reason);
         }
-        let mut text = format!("host     {raw_theirs}\nsoftware {raw_ours}\n(flags ignored: {undefined:#x})\n");
+        let mut text =
+            format!("host     {raw_theirs}\nsoftware {raw_ours}\n(flags ignored: {undefined:#x})\n");
         for n in 0..16 {
             if theirs.general[n] != ours.general[n] {
-                let _ = writeln!(text, "  r{n}: host {:#x} software {:#x}", theirs.general[n], ours.general[n]);
+                let _ =
+                    writeln!(text, "  r{n}: host {:#x} software {:#x}", theirs.general[n], ours.general[n]);
             }
         }
         if theirs.flags != ours.flags {
@@ -200,7 +201,8 @@ impl Bench {
     /// Makes both windows as they were.
     fn restore(&mut self, case: &Case, only_dirty: bool) {
         for (page, rights) in RIGHTS.into_iter().enumerate() {
-            let poked = case.pokes.iter().any(|(at, bytes)| at >> 12 <= page && (at + bytes.len() - 1) >> 12 >= page);
+            let poked =
+                case.pokes.iter().any(|(at, bytes)| at >> 12 <= page && (at + bytes.len() - 1) >> 12 >= page);
             let range = page * 4096..(page + 1) * 4096;
             let is_stale = poked || !only_dirty || self.software.is_dirty(page);
             if is_stale && (rights.writable() || poked) {

@@ -76,20 +76,23 @@ pub fn why_not_on_host(instruction: &Instruction) -> Option<&'static str> {
 
 /// VEX.W of the three-byte form.
 fn is_vex_wide(code: &[u8]) -> bool {
-    code.iter().position(|&byte| byte == 0xC4).and_then(|at| code.get(at + 2)).is_some_and(|byte| byte >> 7 != 0)
+    code.iter()
+        .position(|&byte| byte == 0xC4)
+        .and_then(|at| code.get(at + 2))
+        .is_some_and(|byte| byte >> 7 != 0)
 }
 
 /// Why the result of this very encoding is not compared, if it is not.
 pub fn why_not_compared(instruction: &Instruction, code: &[u8]) -> Option<&'static str> {
     use Code::{Pushd_CS, Pushd_DS, Pushd_ES, Pushd_FS, Pushd_GS, Pushd_SS};
     use Mnemonic::*;
-    let is_near = matches!(
-        instruction.op0_kind(),
-        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64
-    ) || instruction.is_call_near_indirect()
-        || instruction.is_jmp_near_indirect()
-        || instruction.mnemonic() == Ret;
-    if is_near && instruction.code_size() == CodeSize::Code64 && code.iter().take(5).any(|&byte| byte == 0x66) {
+    let is_near =
+        matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64)
+            || instruction.is_call_near_indirect()
+            || instruction.is_jmp_near_indirect()
+            || instruction.mnemonic() == Ret;
+    if is_near && instruction.code_size() == CodeSize::Code64 && code.iter().take(5).any(|&byte| byte == 0x66)
+    {
         return Some("SDM 2A 2.2.1.2: near branches are 64-bit whatever 66 says; AMD's processors obey it");
     }
     let bytes = |operand| match instruction.op_kind(operand) {
@@ -113,8 +116,14 @@ pub fn why_not_compared(instruction: &Instruction, code: &[u8]) -> Option<&'stat
         {
             Some("SDM 2B, SHLD: with a count above the operand's size everything is undefined")
         }
-        Push if matches!(instruction.code(), Pushd_CS | Pushd_DS | Pushd_ES | Pushd_FS | Pushd_GS | Pushd_SS) => {
-            Some("SDM 2B, PUSH: the upper half a 32-bit push of a segment register writes, or does not, is the model's")
+        Push if matches!(
+            instruction.code(),
+            Pushd_CS | Pushd_DS | Pushd_ES | Pushd_FS | Pushd_GS | Pushd_SS
+        ) =>
+        {
+            Some(
+                "SDM 2B, PUSH: the upper half a 32-bit push of a segment register writes, or does not, is the model's",
+            )
         }
         _ => None,
     }

@@ -40,7 +40,7 @@ use self::system_group::SystemBench;
 const SHOWN: usize = 12;
 
 /// At most so many cases of each group on KVM, where each takes a machine a run.
-const KVM_CASES: u64 = 50_000;
+const KVM_CASES: u64 = 5_000;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ fn run_silicon(options: &Options, report: &mut Report) {
         for (number, (form, (first, count))) in totals.differences.iter().enumerate() {
             group.differ(number as u64, form, &format!("{form}: {count} differ, first {first}"));
         }
-        report.groups.push(group);
+        report.add(group);
     }
 }
 
@@ -116,7 +116,7 @@ fn run_on_host(options: &Options, report: &mut Report) {
         Ok(bench) => bench,
         Err(reason) => {
             let skipped = |name| Group { skipped: Some(reason.clone()), ..Group::new(name) };
-            return report.groups.extend(wanted.iter().map(|group| skipped(group.name)));
+            return wanted.iter().for_each(|group| report.add(skipped(group.name)));
         }
     };
     for group in wanted {
@@ -125,12 +125,12 @@ fn run_on_host(options: &Options, report: &mut Report) {
         for number in cases {
             bench.run(group, options.seed, number, verbose, &mut totals);
         }
-        report.groups.push(totals);
+        report.add(totals);
     }
     if options.only.is_some() {
         return; // coverage is of everything or of nothing
     }
-    report.groups.push(bench.absent(options.seed));
+    report.add(bench.absent(options.seed));
     for mode in [Mode::Bits64, Mode::Bits32, Mode::Bits16] {
         let covered: BTreeSet<u16> = report
             .groups
@@ -154,7 +154,7 @@ fn run_on_kvm(options: &Options, report: &mut Report) {
         Ok(bench) => bench,
         Err(reason) => {
             let skipped = |name| Group { skipped: Some(reason.clone()), ..Group::new(name) };
-            return report.groups.extend(wanted.iter().map(|group| skipped(group.0)));
+            return wanted.iter().for_each(|group| report.add(skipped(group.0)));
         }
     };
     for &(name, topic) in wanted {
@@ -164,7 +164,7 @@ fn run_on_kvm(options: &Options, report: &mut Report) {
         for number in cases {
             bench.run(topic, options.seed, number, verbose, &mut totals);
         }
-        report.groups.push(totals);
+        report.add(totals);
     }
 }
 
@@ -179,7 +179,7 @@ fn run_alone(options: &Options, report: &mut Report) {
         for number in cases {
             walks.run(options.seed, number, verbose, &mut totals);
         }
-        report.groups.push(totals);
+        report.add(totals);
     }
     for (name, kind) in fuzz::GROUPS.into_iter().filter(|group| options.wants(group.0)) {
         let mut totals = Group::new(name);
@@ -187,11 +187,17 @@ fn run_alone(options: &Options, report: &mut Report) {
         for number in cases {
             fuzzer.run(kind, options.seed, number, verbose, &mut totals);
         }
-        report.groups.push(totals);
+        report.add(totals);
     }
 }
 
 impl Report {
+    /// Keeps the totals of a group, and tells them at once: runs may be long.
+    fn add(&mut self, group: Group) {
+        println!("{group}");
+        self.groups.push(group);
+    }
+
     /// Differences from the host's processor and the manual, and whatever fuzzing found.
     pub fn differences(&self) -> usize {
         self.count(|name| !name.starts_with("kvm"))
@@ -229,13 +235,13 @@ impl fmt::Display for Report {
                 )?;
             }
         }
-        for group in &self.groups {
-            writeln!(f, "{group}")?;
-        }
         for (mode, covered, missing) in &self.uncovered {
             writeln!(f, "{mode:?}: {covered} forms covered, {} not: {}", missing.len(), missing.join(" "))?;
         }
         let (cases, differences, doubts) = (self.cases(), self.differences(), self.doubts());
-        writeln!(f, "{cases} cases, {differences} differences, and {doubts} from KVM to be read against the manual")
+        writeln!(
+            f,
+            "{cases} cases, {differences} differences, and {doubts} from KVM to be read against the manual"
+        )
     }
 }

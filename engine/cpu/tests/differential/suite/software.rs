@@ -67,11 +67,8 @@ impl Software {
         };
         registers.ldtr = system(LDT, 8 * descriptors::LDT.len() as u32 - 1, 0x82);
         registers.tr = system(TSS, 0x67, 0x8B);
-        let mut software = Software {
-            cpu: SoftCpu::new(CpuModel::Host, Arc::new(Pins::new()), 0),
-            bus,
-            registers,
-        };
+        let mut software =
+            Software { cpu: SoftCpu::new(CpuModel::Host, Arc::new(Pins::new()), 0), bus, registers };
         software.clean();
         software
     }

@@ -118,7 +118,8 @@ fn random_descriptor(kind: Kind, random: &mut Random) -> u64 {
     let access = present | random.below(4) << 5;
     if random.below(4) != 0 {
         let base = if random.one_in(4) { DATA } else { 0 };
-        let (limit, granular) = random.pick(&[(0xF_FFFFu64, 8u64), (0xF_FFFF, 8), (0xFFFF, 0), (0x7FF, 0), (0, 0)]);
+        let (limit, granular) =
+            random.pick(&[(0xF_FFFFu64, 8u64), (0xF_FFFF, 8), (0xFFFF, 0), (0x7FF, 0), (0, 0)]);
         let long = if kind.is_long() && random.one_in(2) { 2 } else { 0 };
         let big = if random.one_in(3) && long == 0 { 0 } else { 4 - 2 * long };
         return descriptor(base, limit, access | 0x10 | random.below(16), granular | long | big & 4);
@@ -126,7 +127,8 @@ fn random_descriptor(kind: Kind, random: &mut Random) -> u64 {
     let kind_of_system = random.below(16);
     match kind_of_system {
         4..=7 | 12 | 14 | 15 => {
-            let selector = if random.one_in(2) { any_selector(random) } else { CODE_0 | random.below(4) as u16 };
+            let selector =
+                if random.one_in(2) { any_selector(random) } else { CODE_0 | random.below(4) as u16 };
             let selector = if kind_of_system == 5 { any_selector(random) } else { selector };
             gate(selector, CODE + 0x100, access | kind_of_system, random.below(4))
         }
@@ -202,7 +204,8 @@ impl Guest {
             } else {
                 0x8E
             };
-            let parameters = if self.kind.is_long() && chance { random.below(3) * random.below(2) } else { 0 };
+            let parameters =
+                if self.kind.is_long() && chance { random.below(3) * random.below(2) } else { 0 };
             let entry = gate(selector, own, access, parameters);
             match self.kind {
                 Kind::Real => {

@@ -97,8 +97,10 @@ fn transfers(guest: &mut Guest, random: &mut Random) -> Vec<u8> {
             [prefix, &[0xFF, modrm]].concat()
         }
         3 | 4 => {
-            let selector = if random.one_in(3) { any_selector(random) } else { random.pick(&[0x08, 0x1B, 0x0B, 0x1B]) };
-            let stack = if random.one_in(3) { any_selector(random) } else { random.pick(&[0x23, 0x10, 0x23]) };
+            let selector =
+                if random.one_in(3) { any_selector(random) } else { random.pick(&[0x08, 0x1B, 0x0B, 0x1B]) };
+            let stack =
+                if random.one_in(3) { any_selector(random) } else { random.pick(&[0x23, 0x10, 0x23]) };
             let frame = [offset.into(), selector.into(), 0x9A00 + random.below(64), stack.into()];
             push_frame(guest, &frame, bytes);
             if random.one_in(2) {
@@ -111,13 +113,16 @@ fn transfers(guest: &mut Guest, random: &mut Random) -> Vec<u8> {
         5 | 6 => {
             let is_quad = guest.kind == Kind::Long && random.one_in(2);
             let bytes = if is_quad { 8 } else { bytes };
-            let selector = if random.one_in(3) { any_selector(random) } else { random.pick(&[0x08, 0x1B, 0x1B]) };
-            let stack = if random.one_in(3) { any_selector(random) } else { random.pick(&[0x23, 0x10, 0x23]) };
+            let selector =
+                if random.one_in(3) { any_selector(random) } else { random.pick(&[0x08, 0x1B, 0x1B]) };
+            let stack =
+                if random.one_in(3) { any_selector(random) } else { random.pick(&[0x23, 0x10, 0x23]) };
             let mut flags = random.next() & 0x7CD5 | 2;
             if random.one_in(4) {
                 flags |= 1 << 17;
             }
-            let data = |random: &mut Random| if random.one_in(4) { any_selector(random) } else { 0x23 }.into();
+            let data =
+                |random: &mut Random| if random.one_in(4) { any_selector(random) } else { 0x23 }.into();
             let frame = [
                 u64::from(offset),
                 selector.into(),
@@ -190,8 +195,19 @@ fn control(guest: &mut Guest, random: &mut Random) -> Vec<u8> {
         7 => random.pick(&[&[0x0F, 0x01, 0xF0], &[0x0F, 0x01, 0xE0], &[0x0F, 0x06, 0x90]]).to_vec(),
         8 | 9 => {
             let msrs = [
-                0x174, 0x175, 0x176, 0x277, 0xC000_0080, 0xC000_0081, 0xC000_0082, 0xC000_0083, 0xC000_0084,
-                0xC000_0100, 0xC000_0101, 0xC000_0102, 0x1234_5678,
+                0x174,
+                0x175,
+                0x176,
+                0x277,
+                0xC000_0080,
+                0xC000_0081,
+                0xC000_0082,
+                0xC000_0083,
+                0xC000_0084,
+                0xC000_0100,
+                0xC000_0101,
+                0xC000_0102,
+                0x1234_5678,
             ];
             guest.registers.general[1] = random.pick(&msrs);
             let value = random.value();

@@ -121,14 +121,18 @@ fn kvm_is_wrong(guest: &Guest, theirs: &Registers, ours: &Registers) -> Option<&
         _ if theirs.rip == undefined && ours.rip != undefined => {
             Some("KVM's emulator does not know it and raises #UD (not judged)")
         }
-        Int1 => Some("SDM 3A 6.3.1: INT1 is a trap; KVM's emulator treats it as a fault or as no instruction"),
+        Int1 => {
+            Some("SDM 3A 6.3.1: INT1 is a trap; KVM's emulator treats it as a fault or as no instruction")
+        }
         Int3 | Into | Int if ours.rip != theirs.rip => {
             Some("SDM 3A 6.12.1.2: a gate's DPL below CPL raises #GP; KVM's emulator does not look")
         }
         Xgetbv | Xsetbv => {
             Some("SDM 2D, XGETBV: #UD unless CR4.OSXSAVE is set; KVM's emulator does not look")
         }
-        INVALID => Some("SDM 2B, MOV CR: #UD for registers that are not there; KVM's emulator raises #GP first"),
+        INVALID => {
+            Some("SDM 2B, MOV CR: #UD for registers that are not there; KVM's emulator raises #GP first")
+        }
         Mov | Wrmsr if theirs.rip == CODE + decoded(guest).len() as u64 + 1 => {
             Some("SDM 2B, MOV CR; SDM 4 2: reserved bits raise #GP; KVM's emulator lets them through")
         }

@@ -158,7 +158,9 @@ fn linear(random: &mut Random, long: bool, pae: bool) -> u64 {
             let address = (0..4).fold(0, |all, _| all << 9 | index(random, 8)) << 12 | random.below(4096);
             ((address << 16) as i64 >> 16) as u64
         }
-        (_, true) => random.below(4) << 30 | (index(random, 8) << 9 | index(random, 8)) << 12 | random.below(4096),
+        (_, true) => {
+            random.below(4) << 30 | (index(random, 8) << 9 | index(random, 8)) << 12 | random.below(4096)
+        }
         _ => (index(random, 8) << 10 | index(random, 8)) << 12 | random.below(4096),
     }
 }

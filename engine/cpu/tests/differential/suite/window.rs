@@ -68,9 +68,9 @@ pub fn pristine(random: &mut Random) -> Vec<u8> {
             2 => chunk
                 .chunks_exact_mut(8)
                 .for_each(|word| word.copy_from_slice(&random.below(1000).to_le_bytes())),
-            _ => chunk
-                .chunks_exact_mut(8)
-                .for_each(|word| word.copy_from_slice(&random.next().to_le_bytes())),
+            _ => {
+                chunk.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&random.next().to_le_bytes()))
+            }
         }
     }
     bytes[CODE..CODE_END].fill(0xF4);

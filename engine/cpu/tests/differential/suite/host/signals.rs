@@ -5,15 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::enter;
 
-const SIGNALS: [i32; 7] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGILL,
-    libc::SIGFPE,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-    libc::SIGPROF,
-];
+const SIGNALS: [i32; 7] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS, libc::SIGPROF];
 
 /// What was there before, by index in [`SIGNALS`].
 static BEFORE: [AtomicUsize; 7] = [const { AtomicUsize::new(0) }; 7];
@@ -108,8 +101,7 @@ pub fn install() {
 pub fn give_stack() {
     const BYTES: usize = 256 << 10;
     let memory = Box::leak(vec![0u8; BYTES].into_boxed_slice());
-    let stack =
-        libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: BYTES };
+    let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: BYTES };
     // SAFETY: leaked memory of this size.
     assert_eq!(unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) }, 0);
 }

@@ -28,14 +28,20 @@ pub struct Oracle {
 /// Exits to devices before a guest is given up.
 const PATIENCE: usize = 64;
 
-const MSRS: [u32; 9] = [
-    0x174, 0x175, 0x176, 0xC000_0081, 0xC000_0082, 0xC000_0083, 0xC000_0084, 0xC000_0102, 0x277,
-];
+const MSRS: [u32; 9] =
+    [0x174, 0x175, 0x176, 0xC000_0081, 0xC000_0082, 0xC000_0083, 0xC000_0084, 0xC000_0102, 0x277];
 
 fn msr_values(registers: &Registers) -> [u64; 9] {
     let m = &registers.msrs;
     [
-        m.sysenter_cs, m.sysenter_esp, m.sysenter_eip, m.star, m.lstar, m.cstar, m.fmask, m.kernel_gs_base,
+        m.sysenter_cs,
+        m.sysenter_esp,
+        m.sysenter_eip,
+        m.star,
+        m.lstar,
+        m.cstar,
+        m.fmask,
+        m.kernel_gs_base,
         m.pat,
     ]
 }
@@ -156,8 +162,8 @@ impl Oracle {
         let mut r = before.clone();
         let g = self.vcpu.get_regs().map_err(failed())?;
         r.general = [
-            g.rax, g.rcx, g.rdx, g.rbx, g.rsp, g.rbp, g.rsi, g.rdi, g.r8, g.r9, g.r10, g.r11, g.r12, g.r13, g.r14,
-            g.r15,
+            g.rax, g.rcx, g.rdx, g.rbx, g.rsp, g.rbp, g.rsi, g.rdi, g.r8, g.r9, g.r10, g.r11, g.r12, g.r13,
+            g.r14, g.r15,
         ];
         (r.rip, r.rflags) = (g.rip, g.rflags);
         let s = self.vcpu.get_sregs().map_err(failed())?;
@@ -200,7 +206,8 @@ fn to_kvm(s: &Segment) -> kvm_segment {
 }
 
 fn from_kvm(s: &kvm_segment) -> Segment {
-    let parts = [(s.type_, 0), (s.s, 4), (s.dpl, 5), (s.present, 7), (s.avl, 12), (s.l, 13), (s.db, 14), (s.g, 15)];
+    let parts =
+        [(s.type_, 0), (s.s, 4), (s.dpl, 5), (s.present, 7), (s.avl, 12), (s.l, 13), (s.db, 14), (s.g, 15)];
     let attributes = parts.iter().fold(0, |all, &(bits, at)| all | u16::from(bits) << at);
     Segment { selector: s.selector, base: s.base, limit: s.limit, attributes, unusable: s.unusable != 0 }
 }

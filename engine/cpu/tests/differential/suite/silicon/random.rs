@@ -67,8 +67,7 @@ fn extended(random: &mut Random) -> [u8; 10] {
         2 => random.pick(&[0, 1, 1 << 62, u64::MAX, 3 << 62, 1 << 63 | 1]),
         _ => random.next(),
     };
-    let exponents =
-        [0u16, 1, 0x3FFF, 0x4000, 0x400E, 0x403D, 0x403E, 0x7FFE, 0x7FFF, 0x3C01, 0x3F81, 0x407E];
+    let exponents = [0u16, 1, 0x3FFF, 0x4000, 0x400E, 0x403D, 0x403E, 0x7FFE, 0x7FFF, 0x3C01, 0x3F81, 0x407E];
     let exponent = if random.below(4) == 0 { random.next() as u16 } else { random.pick(&exponents) };
     let mut value = [0; 10];
     value[..8].copy_from_slice(&mantissa.to_le_bytes());
