@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, InterruptMode};
+use crate::scheduler::Allotment;
 
 /// What a machine is made of. Every field but the name has a default, unknown fields are errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub struct Profile {
     /// same run.
     #[serde(default)]
     pub deterministic: Option<Deterministic>,
+    /// Its part of the host's processors.
+    #[serde(default)]
+    pub processor: Allotment,
 }
 
 /// What a deterministic machine has instead of the host's entropy and calendar.
@@ -218,6 +222,7 @@ impl Profile {
             direct: None,
             debug_exit: false,
             deterministic: None,
+            processor: Allotment::default(),
         }
     }
 
@@ -246,6 +251,9 @@ impl Profile {
         }
         if self.cpus == 0 || self.cpus > MAX_CPUS {
             problem("cpus", format!("{} is outside 1 to {MAX_CPUS}", self.cpus));
+        }
+        if let Err(error) = self.processor.check(self.cpus) {
+            problem("processor", error.to_string());
         }
         let room = MAX_DISKS - usize::from(self.cdrom.is_some());
         if self.disks.len() > room {

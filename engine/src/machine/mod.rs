@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use crate::boot::{BootError, Image};
 use crate::firmware::{Firmware, FirmwareError};
 use crate::profile::{self, Profile};
-use crate::scheduler::{Entity, Scheduler};
+use crate::scheduler::{Account, Allotment, AllotmentError, Entity, Scheduler};
 use crate::session::Outlets;
 use crate::stats::{self, ExitCounts, PortCount, Stats, TimerCounts};
 use board::{Board, Wiring};
@@ -104,6 +104,7 @@ pub struct Machine {
     entities: Arc<Vec<Arc<Entity>>>,
     /// How vCPUs take turns, in a deterministic machine.
     turns: Option<Arc<Turns>>,
+    account: Arc<Account>,
     screen: Arc<Screen>,
     exits: Arc<Exits>,
     wires: Arc<Wires>,
@@ -247,9 +248,10 @@ impl Machine {
                 arrived: Box::new(move || arriver.wish(Wish::Arrived)),
             }))
         });
+        let account = Arc::new(Account::new(profile.processor));
         let entities: Vec<_> = match &turns {
-            Some(turns) => vec![Entity::new(turns.clone())],
-            None => cpus.iter().map(|cpu| Entity::new(cpu.clone())).collect(),
+            Some(turns) => vec![Entity::new(turns.clone(), &account)],
+            None => cpus.iter().map(|cpu| Entity::new(cpu.clone(), &account)).collect(),
         };
         if platform.has_kernel_apics() {
             entities.iter().for_each(|entity| Scheduler::global().add_lane(entity));
@@ -273,6 +275,7 @@ impl Machine {
             cpus,
             entities,
             turns,
+            account,
             screen,
             exits,
             wires,
@@ -416,6 +419,18 @@ impl Machine {
             };
             cpu.reset(&registers).map_err(|error| error.to_string())?;
         }
+        Ok(())
+    }
+
+    /// Its part of the host's processors.
+    pub fn allotment(&self) -> Allotment {
+        self.account.allotment()
+    }
+
+    /// Changes its part of the host's processors, at once.
+    pub fn allot(&self, allotment: Allotment) -> Result<(), AllotmentError> {
+        allotment.check(self.cpus.len() as u32)?;
+        Scheduler::global().allot(&self.account, allotment);
         Ok(())
     }
 

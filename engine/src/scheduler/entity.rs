@@ -1,10 +1,13 @@
-//! What the scheduler schedules: one vCPU, its weight, and where it stands.
+//! What the scheduler schedules: one vCPU, and where it stands.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+
+use super::account::Account;
+use super::slices::SliceEnd;
 
 /// What an entity runs.
 pub trait Run: Send + Sync {
@@ -29,6 +32,7 @@ pub enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Parked,
+    /// Waits for a worker, or rests because its machine is at its cap.
     Ready,
     Running,
 }
@@ -40,6 +44,8 @@ pub(super) struct Status {
     pub woken: bool,
     pub held: bool,
     pub retired: bool,
+    /// The timer has ended this slice, for this reason.
+    pub cut: Option<SliceEnd>,
 }
 
 /// One schedulable thing.
@@ -47,36 +53,40 @@ pub struct Entity {
     pub(super) run: Arc<dyn Run>,
     /// Its lane waits here, with the scheduler's lock.
     pub(super) work: Condvar,
+    pub(super) account: Arc<Account>,
+    id: u64,
     /// Only changed under the scheduler's lock.
     status: Mutex<Status>,
     lane: AtomicBool,
-    shares: AtomicU64,
-    virtual_ns: AtomicU64,
     ran_ns: AtomicU64,
     slices: AtomicU64,
     preempted: AtomicU64,
 }
 
-/// Shares of an entity that nobody favours.
-pub const DEFAULT_SHARES: u64 = 1024;
-
 impl Entity {
-    /// An entity that is held until released.
-    pub fn new(run: Arc<dyn Run>) -> Arc<Entity> {
+    /// An entity of the machine with `account`, held until released.
+    pub fn new(run: Arc<dyn Run>, account: &Arc<Account>) -> Arc<Entity> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let status = Status { place: Place::Parked, woken: false, held: true, retired: false, cut: None };
         Arc::new(Entity {
             run,
             work: Condvar::new(),
-            status: Mutex::new(Status { place: Place::Parked, woken: false, held: true, retired: false }),
+            account: account.clone(),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            status: Mutex::new(status),
             lane: AtomicBool::new(false),
-            shares: AtomicU64::new(DEFAULT_SHARES),
-            virtual_ns: AtomicU64::new(0),
             ran_ns: AtomicU64::new(0),
             slices: AtomicU64::new(0),
             preempted: AtomicU64::new(0),
         })
     }
 
-    /// Host time it has run.
+    /// A number no other entity of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Host CPU time it has used.
     pub fn ran(&self) -> Duration {
         Duration::from_nanos(self.ran_ns.load(Ordering::Relaxed))
     }
@@ -84,11 +94,6 @@ impl Entity {
     /// Slices it has had, and how many of them the quantum timer ended.
     pub fn slices(&self) -> (u64, u64) {
         (self.slices.load(Ordering::Relaxed), self.preempted.load(Ordering::Relaxed))
-    }
-
-    /// Sets its weight against others; at least 1.
-    pub fn set_shares(&self, shares: u64) {
-        self.shares.store(shares.max(1), Ordering::Relaxed);
     }
 
     pub(super) fn status<R>(&self, look: impl FnOnce(&mut Status) -> R) -> R {
@@ -103,22 +108,15 @@ impl Entity {
         self.lane.load(Ordering::Relaxed)
     }
 
-    /// Adds a slice to its accounts; gives its virtual time.
-    pub(super) fn charge(&self, ran: Duration) -> u64 {
-        let ran_ns = ran.as_nanos() as u64;
-        self.ran_ns.fetch_add(ran_ns, Ordering::Relaxed);
+    /// Counts a slice that used `used_ns` of host CPU time.
+    pub(super) fn count_slice(&self, used_ns: u64) {
+        self.ran_ns.fetch_add(used_ns, Ordering::Relaxed);
         self.slices.fetch_add(1, Ordering::Relaxed);
-        let weighted = ran_ns.saturating_mul(DEFAULT_SHARES) / self.shares.load(Ordering::Relaxed);
-        self.virtual_ns.fetch_add(weighted, Ordering::Relaxed) + weighted
     }
 
-    /// Moves its virtual time up to at least `floor`; gives it.
-    pub(super) fn catch_up(&self, floor: u64) -> u64 {
-        self.virtual_ns.fetch_max(floor, Ordering::Relaxed).max(floor)
-    }
-
-    pub(super) fn preempt(&self) {
+    pub(super) fn preempt(&self, why: SliceEnd) {
         self.preempted.fetch_add(1, Ordering::Relaxed);
+        self.status(|status| status.cut = Some(why));
         self.run.kick();
     }
 }

@@ -1,9 +1,13 @@
 //! The scheduler: a fixed pool of host threads that runs the vCPUs of all machines, weighted fair by
 //! virtual time. A slice ends by halt, by kick, or by the quantum timer, which is how the monitor
-//! always gets the hardware back.
+//! always gets the hardware back. Shares, cap and reservation belong to a machine ([`Account`]) and can
+//! change while it runs.
 
+mod account;
+mod allotment;
 mod entity;
 mod quantum;
+mod slices;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -12,11 +16,18 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+pub use account::Account;
+pub use allotment::{Allotment, AllotmentError, DEFAULT_SHARES, MOST_SHARES};
 pub use entity::{Entity, Next, Run};
 use entity::{Place, Status};
+use slices::SliceLog;
+pub use slices::{Slice, SliceEnd};
 
-/// How long a vCPU may run while others wait for a worker.
+/// How long a vCPU may run while others wait for a worker, at first.
 pub const QUANTUM: Duration = Duration::from_millis(5);
+
+/// Shortest and longest quantum that can be set.
+pub const QUANTUM_LIMITS: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(100));
 
 /// Longest slice while nobody waits, and on a lane: samples are taken at least this often.
 const UNCONTENDED: Duration = Duration::from_millis(20);
@@ -30,21 +41,38 @@ pub struct Scheduler {
     stopped: Condvar,
     /// Signalled when the quantum timer must look before it meant to.
     sooner: Condvar,
+    epoch: Instant,
+    workers: usize,
 }
 
-#[derive(Default)]
+/// In which order waiting entities get a worker: by weighted time used, then by arrival. Those whose machines
+/// are owed their reservation come before all others.
+type Due = (u64, u64);
+
 struct State {
-    /// Waiting for a worker, by virtual time and arrival.
-    ready: BTreeMap<(u64, u64), Arc<Entity>>,
+    /// Waiting for a worker.
+    ready: BTreeMap<Due, Arc<Entity>>,
+    /// Resting until (time, arrival) because their machine is at its cap.
+    resting: BTreeMap<(u64, u64), Arc<Entity>>,
     arrivals: u64,
     /// On a worker now.
-    running: Vec<(Arc<Entity>, Instant)>,
-    /// Virtual time of the entity that ran last: newcomers start here, not at zero.
-    now: u64,
+    running: Vec<RunningSlice>,
+    /// Virtual time that all active machines have reached: those that were asleep start here.
+    reached: u64,
     /// Workers that wait for something to do.
     idle: usize,
     /// When the quantum timer looks next.
-    timer: Option<Instant>,
+    timer_ns: Option<u64>,
+    quantum: Duration,
+    log: SliceLog,
+}
+
+struct RunningSlice {
+    entity: Arc<Entity>,
+    begun_ns: u64,
+    /// The quantum timer counts from here.
+    timed_from_ns: u64,
+    granted_ns: u64,
 }
 
 impl Scheduler {
@@ -57,10 +85,22 @@ impl Scheduler {
     /// A pool of its own with `workers` threads. They live as long as the process.
     pub fn start(workers: usize) -> Arc<Scheduler> {
         let scheduler = Arc::new(Scheduler {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                ready: BTreeMap::new(),
+                resting: BTreeMap::new(),
+                arrivals: 0,
+                running: Vec::new(),
+                reached: 0,
+                idle: 0,
+                timer_ns: None,
+                quantum: QUANTUM,
+                log: SliceLog::default(),
+            }),
             work: Condvar::new(),
             stopped: Condvar::new(),
             sooner: Condvar::new(),
+            epoch: Instant::now(),
+            workers,
         });
         for number in 0..workers {
             let pool = scheduler.clone();
@@ -69,6 +109,11 @@ impl Scheduler {
         let pool = scheduler.clone();
         spawn("quantum".to_owned(), move || quantum::keep(&pool));
         scheduler
+    }
+
+    /// Host CPUs the pool was granted: its number of workers.
+    pub fn workers(&self) -> usize {
+        self.workers
     }
 
     /// Gives `entity` a thread of its own: for vCPUs that block inside the host's kernel.
@@ -112,6 +157,45 @@ impl Scheduler {
         entity.work.notify_one();
     }
 
+    /// Gives a machine another allotment, in force at once: slices that run under the old one are ended.
+    pub fn allot(&self, account: &Arc<Account>, allotment: Allotment) {
+        let mut state = self.state.lock();
+        let now_ns = self.now_ns();
+        account.books(|books| books.allot(allotment, now_ns));
+        for slice in state.running.iter().filter(|slice| Arc::ptr_eq(&slice.entity.account, account)) {
+            slice.entity.run.kick();
+        }
+        for entity in state.take_resting(|entity| Arc::ptr_eq(&entity.account, account)) {
+            state.queue(&entity, now_ns);
+            self.tell_workers(&state, &entity);
+        }
+        self.sooner.notify_one();
+    }
+
+    /// Sets how long a vCPU may run while others wait, within [`QUANTUM_LIMITS`].
+    pub fn set_quantum(&self, quantum: Duration) {
+        self.state.lock().quantum = quantum.clamp(QUANTUM_LIMITS.0, QUANTUM_LIMITS.1);
+        self.sooner.notify_one();
+    }
+
+    /// How long a vCPU may run while others wait.
+    pub fn quantum(&self) -> Duration {
+        self.state.lock().quantum
+    }
+
+    /// The slices from number `from` on, as far as they are kept, and the number to ask from next.
+    pub fn slices_since(&self, from: u64) -> (Vec<Slice>, u64) {
+        self.state.lock().log.since(from)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    fn instant(&self, ns: u64) -> Instant {
+        self.epoch + Duration::from_nanos(ns)
+    }
+
     fn ready(&self, state: &mut State, entity: &Arc<Entity>) {
         let newly = entity.status(|status| match status.place {
             _ if status.held => false,
@@ -128,7 +212,22 @@ impl Scheduler {
         if !newly {
             return;
         }
-        state.queue(entity);
+        let reached = state.reached;
+        entity.account.books(|books| books.join(reached));
+        state.queue(entity, self.now_ns());
+        self.tell_workers(state, entity);
+    }
+
+    /// Has the quantum timer look at `at_ns`, and when a rest ends.
+    fn time(&self, state: &State, at_ns: u64) {
+        let first = state.first_rest_end().map_or(at_ns, |end| end.min(at_ns));
+        if state.timer_ns.is_none_or(|timer_ns| timer_ns > first) {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Has somebody look at an entity that was queued.
+    fn tell_workers(&self, state: &State, entity: &Arc<Entity>) {
         if entity.has_lane() {
             entity.work.notify_one();
         } else if state.idle > 0 {
@@ -141,11 +240,10 @@ impl Scheduler {
 
     /// A worker: runs whichever entity is due, or only `lane`.
     fn work(&self, lane: Option<&Arc<Entity>>) {
-        loop {
-            let Some(entity) = self.next(lane) else { return };
-            let begun = Instant::now();
+        while let Some(entity) = self.next(lane) {
+            let begun = thread_cpu_time();
             let next = entity.run.run_slice();
-            self.finish(&entity, begun.elapsed(), next);
+            self.finish(&entity, thread_cpu_time().saturating_sub(begun), next);
         }
     }
 
@@ -155,18 +253,25 @@ impl Scheduler {
             if lane.is_some_and(|entity| entity.status(|status| status.retired)) {
                 return None;
             }
-            if let Some(entity) = state.take(lane) {
+            let now_ns = self.now_ns();
+            if let Some(entity) = state.take(lane, now_ns) {
                 entity.status(|status| {
                     status.place = Place::Running;
                     status.woken = false;
+                    status.cut = None;
                 });
-                let now = Instant::now();
-                state.running.push((entity.clone(), now));
-                if state.timer.is_none_or(|timer| timer > now + state.slice_of(&entity)) {
-                    self.sooner.notify_one();
-                }
+                let (granted_ns, _) = state.slice_of(&entity);
+                let (begun_ns, timed_from_ns) = (now_ns, now_ns);
+                state.running.push(RunningSlice {
+                    entity: entity.clone(),
+                    begun_ns,
+                    timed_from_ns,
+                    granted_ns,
+                });
+                self.time(&state, now_ns + granted_ns);
                 return Some(entity);
             }
+            self.time(&state, u64::MAX);
             match lane {
                 Some(entity) => entity.work.wait(&mut state),
                 None => {
@@ -178,56 +283,140 @@ impl Scheduler {
         }
     }
 
-    fn finish(&self, entity: &Arc<Entity>, ran: Duration, next: Next) {
+    fn finish(&self, entity: &Arc<Entity>, used: Duration, next: Next) {
         let mut state = self.state.lock();
-        state.running.retain(|(running, _)| !Arc::ptr_eq(running, entity));
-        state.now = state.now.max(entity.charge(ran));
+        let now_ns = self.now_ns();
+        let used_ns = used.as_nanos() as u64;
+        entity.count_slice(used_ns);
+        entity.account.books(|books| books.charge(used_ns, now_ns));
         let again = entity.status(|status| {
             let again = !status.held && (next != Next::Park || status.woken);
             status.place = if again { Place::Ready } else { Place::Parked };
             again
         });
-        if next == Next::Yield
-            && let Some(((last, _), _)) = state.ready.last_key_value()
-        {
-            // It gives away what it had not used: a spinner with little behind it would be next again.
-            entity.catch_up(*last);
-        }
+        state.log_end(entity, now_ns, next);
         if again {
             // Nobody need be told: this worker takes one entity now, so no more of them wait than before.
-            state.queue(entity);
+            state.queue(entity, now_ns);
+        } else {
+            entity.account.books(|books| books.leave());
         }
         self.stopped.notify_all();
     }
 }
 
 impl State {
-    fn queue(&mut self, entity: &Arc<Entity>) {
+    /// Lets an entity wait for its turn, or rest if its machine is at its cap.
+    fn queue(&mut self, entity: &Arc<Entity>, now_ns: u64) {
         self.arrivals += 1;
-        // Sleeping earns no credit beyond one quantum, or a long sleeper would starve the others.
-        let credit = self.now.saturating_sub(QUANTUM.as_nanos() as u64);
-        let due = entity.catch_up(credit);
-        self.ready.insert((due, self.arrivals), entity.clone());
+        self.queue_as_of(self.arrivals, entity, now_ns);
     }
 
-    fn take(&mut self, lane: Option<&Arc<Entity>>) -> Option<Arc<Entity>> {
-        let key = *self.ready.iter().find_map(|(key, entity)| match lane {
-            Some(lane) => Arc::ptr_eq(lane, entity).then_some(key),
-            None => (!entity.has_lane()).then_some(key),
-        })?;
-        self.ready.remove(&key)
+    /// The same for one that has waited since `arrival`. Of equals, who came first is first: a vCPU that yielded
+    /// lets its siblings go before it.
+    fn queue_as_of(&mut self, arrival: u64, entity: &Arc<Entity>, now_ns: u64) {
+        entity.account.books(|books| match books.rests_until(now_ns) {
+            Some(until) => {
+                self.resting.insert((until, arrival), entity.clone());
+            }
+            None => {
+                self.ready.insert((books.virtual_ns(), arrival), entity.clone());
+            }
+        });
+    }
+
+    /// Takes the entity that is due out of the queue.
+    fn take(&mut self, lane: Option<&Arc<Entity>>, now_ns: u64) -> Option<Arc<Entity>> {
+        loop {
+            let fits =
+                |entity: &Arc<Entity>| lane.map_or(!entity.has_lane(), |lane| Arc::ptr_eq(lane, entity));
+            let mut fitting = self.ready.iter().filter(|(_, entity)| fits(entity));
+            let first = fitting.clone().next()?;
+            let owed = fitting.find(|(_, entity)| entity.account.books(|books| books.is_owed(now_ns)));
+            let is_fair = owed.is_none();
+            let (key, entity) =
+                owed.map_or((*first.0, first.1.clone()), |(key, entity)| (*key, entity.clone()));
+            self.ready.remove(&key);
+            // A sibling may have used up the cap, or virtual time, since it was queued.
+            let (rests, virtual_ns) =
+                entity.account.books(|books| (books.rests_until(now_ns).is_some(), books.virtual_ns()));
+            if rests || (is_fair && virtual_ns > key.0 && !self.ready.is_empty()) {
+                self.queue_as_of(key.1, &entity, now_ns);
+                continue;
+            }
+            // One that is owed may be far ahead of those that wait.
+            if is_fair {
+                self.reached = self.reached.max(virtual_ns);
+            }
+            return Some(entity);
+        }
+    }
+
+    /// Queues those whose rest is over; says who they are.
+    fn end_rests(&mut self, now_ns: u64) -> Vec<Arc<Entity>> {
+        let later = self.resting.split_off(&(now_ns + 1, 0));
+        let over = std::mem::replace(&mut self.resting, later);
+        over.into_values().inspect(|entity| self.queue(entity, now_ns)).collect()
+    }
+
+    fn first_rest_end(&self) -> Option<u64> {
+        self.resting.keys().next().map(|(until, _)| *until)
+    }
+
+    fn take_resting(&mut self, which: impl Fn(&Arc<Entity>) -> bool) -> Vec<Arc<Entity>> {
+        let (out, kept) = std::mem::take(&mut self.resting).into_iter().partition(|(_, e)| which(e));
+        self.resting = kept;
+        let out: BTreeMap<_, _> = out;
+        out.into_values().collect()
     }
 
     fn forget(&mut self, entity: &Arc<Entity>) {
         self.ready.retain(|_, ready| !Arc::ptr_eq(ready, entity));
-        entity.status(|status: &mut Status| status.place = Place::Parked);
+        self.resting.retain(|_, resting| !Arc::ptr_eq(resting, entity));
+        let waited = entity.status(|status: &mut Status| {
+            let waited = status.place == Place::Ready;
+            status.place = Place::Parked;
+            waited
+        });
+        if waited {
+            entity.account.books(|books| books.leave());
+        }
     }
 
-    /// How long `entity` may run now before others, or the monitor, get their turn.
-    fn slice_of(&self, entity: &Entity) -> Duration {
+    /// How long `entity` may run now before others, or the monitor, get their turn, and what then ends it.
+    fn slice_of(&self, entity: &Entity) -> (u64, SliceEnd) {
         let contended = !entity.has_lane() && self.ready.values().any(|waiting| !waiting.has_lane());
-        if contended { QUANTUM } else { UNCONTENDED }
+        let turn_ns = if contended { self.quantum } else { UNCONTENDED }.as_nanos() as u64;
+        match entity.account.books(|books| books.longest_slice_ns()) {
+            Some(cap_ns) if cap_ns < turn_ns => (cap_ns, SliceEnd::Cap),
+            _ => (turn_ns, SliceEnd::Quantum),
+        }
     }
+
+    fn log_end(&mut self, entity: &Arc<Entity>, now_ns: u64, next: Next) {
+        let Some(at) = self.running.iter().position(|slice| Arc::ptr_eq(&slice.entity, entity)) else {
+            return;
+        };
+        let slice = self.running.swap_remove(at);
+        let end = match (next, entity.status(|status| status.cut)) {
+            (Next::Park, _) => SliceEnd::Parked,
+            (Next::Ready, Some(cut)) => cut,
+            (Next::Ready, None) => SliceEnd::Kicked,
+        };
+        self.log.push(Slice {
+            entity: entity.id(),
+            begun_ns: slice.begun_ns,
+            lasted_ns: now_ns - slice.begun_ns,
+            granted_ns: slice.granted_ns,
+            end,
+        });
+    }
+}
+
+/// CPU time of this thread so far: what a slice costs the host, whoever else the host runs meanwhile.
+fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) {

@@ -38,6 +38,18 @@ impl Run for Sleeper {
     fn kick(&self) {}
 }
 
+fn account() -> Arc<Account> {
+    Arc::new(Account::new(Allotment::default()))
+}
+
+/// A spinning machine on `pool`.
+fn spinning(pool: &Scheduler, allotment: Allotment) -> (Arc<Entity>, Arc<Account>) {
+    let account = Arc::new(Account::new(allotment));
+    let entity = Entity::new(Arc::new(Spinner::default()), &account);
+    pool.release(&entity);
+    (entity, account)
+}
+
 fn until(what: impl Fn() -> bool) {
     while !what() {
         thread::sleep(Duration::from_millis(1));
@@ -48,7 +60,7 @@ fn until(what: impl Fn() -> bool) {
 fn a_spinner_is_made_to_share_its_only_worker() {
     let pool = Scheduler::start(1);
     let spinners: [Arc<Spinner>; 2] = Default::default();
-    let entities = spinners.clone().map(|spinner| Entity::new(spinner));
+    let entities = spinners.clone().map(|spinner| Entity::new(spinner, &account()));
     entities.iter().for_each(|entity| pool.release(entity));
     until(|| entities.iter().all(|entity| entity.slices().0 >= 3));
     entities.iter().for_each(|entity| pool.retire(entity));
@@ -59,7 +71,7 @@ fn a_spinner_is_made_to_share_its_only_worker() {
 fn a_held_entity_stands_still_and_goes_on_when_released() {
     let pool = Scheduler::start(1);
     let spinner = Arc::new(Spinner::default());
-    let entity = Entity::new(spinner.clone());
+    let entity = Entity::new(spinner.clone(), &account());
     pool.release(&entity);
     until(|| spinner.turns.load(Ordering::Relaxed) > 0);
     pool.hold(&entity);
@@ -76,7 +88,7 @@ fn a_held_entity_stands_still_and_goes_on_when_released() {
 fn no_wake_is_lost() {
     let pool = Scheduler::start(2);
     let sleeper = Arc::new(Sleeper::default());
-    let entity = Entity::new(sleeper.clone());
+    let entity = Entity::new(sleeper.clone(), &account());
     pool.release(&entity);
     for _ in 0..1000 {
         let before = sleeper.0.load(Ordering::Relaxed);
@@ -89,10 +101,10 @@ fn no_wake_is_lost() {
 #[test]
 fn a_lane_runs_its_entity_though_all_workers_are_busy() {
     let pool = Scheduler::start(1);
-    let spinner = Entity::new(Arc::new(Spinner::default()));
+    let spinner = Entity::new(Arc::new(Spinner::default()), &account());
     pool.release(&spinner);
     let sleeper = Arc::new(Sleeper::default());
-    let lane = Entity::new(sleeper.clone());
+    let lane = Entity::new(sleeper.clone(), &account());
     pool.add_lane(&lane);
     pool.release(&lane);
     until(|| sleeper.0.load(Ordering::Relaxed) > 0);
@@ -140,9 +152,10 @@ impl Run for Holder {
 fn one_that_spins_does_not_keep_whom_it_waits_for_from_running() {
     let pool = Scheduler::start(1);
     let (done, turns, seen) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::default());
-    let waiter = Entity::new(Arc::new(Waiter { done: done.clone(), turns: turns.clone() }));
+    let machine = account();
+    let waiter = Entity::new(Arc::new(Waiter { done: done.clone(), turns: turns.clone() }), &machine);
     let holder = Holder { done: done.clone(), turns, seen: Arc::clone(&seen), slices: AtomicU64::new(0) };
-    let holder = Entity::new(Arc::new(holder));
+    let holder = Entity::new(Arc::new(holder), &machine);
     pool.release(&holder);
     pool.release(&waiter);
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -151,4 +164,59 @@ fn one_that_spins_does_not_keep_whom_it_waits_for_from_running() {
         thread::sleep(Duration::from_millis(1));
     }
     assert!(seen.load(Ordering::SeqCst) <= 3, "the spinner had {seen:?} turns before the holder's second");
+}
+
+#[test]
+fn shares_divide_the_only_worker_and_can_be_turned_round() {
+    const ENOUGH: u64 = 600_000_000;
+    let pool = Scheduler::start(1);
+    let (a, books_a) = spinning(&pool, Allotment { shares: 3, ..Allotment::default() });
+    let (b, books_b) = spinning(&pool, Allotment { shares: 1, ..Allotment::default() });
+    let share_of_a = || {
+        let (before_a, before_b) = (books_a.ran_ns(), books_b.ran_ns());
+        until(|| books_a.ran_ns() + books_b.ran_ns() >= before_a + before_b + ENOUGH);
+        let (a, b) = (books_a.ran_ns() - before_a, books_b.ran_ns() - before_b);
+        a as f64 / (a + b) as f64
+    };
+    let first = share_of_a();
+    assert!((first - 0.75).abs() < 0.05, "{first}");
+    pool.allot(&books_a, Allotment { shares: 1, ..Allotment::default() });
+    pool.allot(&books_b, Allotment { shares: 3, ..Allotment::default() });
+    let second = share_of_a();
+    assert!((second - 0.25).abs() < 0.05, "{second}");
+    [a, b].iter().for_each(|entity| pool.retire(entity));
+}
+
+#[test]
+fn a_cap_holds_on_an_idle_host_and_lifting_it_lets_go_at_once() {
+    let pool = Scheduler::start(1);
+    let (entity, books) = spinning(&pool, Allotment { cap_percent: Some(25), ..Allotment::default() });
+    let begun = Instant::now();
+    until(|| books.ran_ns() >= 100_000_000);
+    let elapsed_ns = begun.elapsed().as_nanos() as u64;
+    // Five milliseconds may have been saved up; a slow host only makes it less.
+    assert!(100_000_000 <= elapsed_ns / 4 + 15_000_000, "100 ms of CPU time within {elapsed_ns} ns");
+    let (slices, _) = pool.slices_since(0);
+    assert!(slices.iter().any(|slice| slice.end == SliceEnd::Cap), "the timer said why");
+    pool.allot(&books, Allotment::default());
+    let (_, from) = pool.slices_since(0);
+    until(|| pool.slices_since(from).1 > from + 3);
+    assert!(pool.slices_since(from).0.iter().skip(1).all(|slice| slice.end != SliceEnd::Cap));
+    pool.retire(&entity);
+}
+
+#[test]
+fn a_reservation_comes_before_shares() {
+    let pool = Scheduler::start(1);
+    let crowd: Vec<_> =
+        (0..3).map(|_| spinning(&pool, Allotment { shares: 1000, ..Allotment::default() })).collect();
+    let reserved = Allotment { shares: 1, reservation_percent: 50, ..Allotment::default() };
+    let (entity, books) = spinning(&pool, reserved);
+    let used = || crowd.iter().map(|(_, books)| books.ran_ns()).sum::<u64>();
+    until(|| books.ran_ns() + used() >= 500_000_000);
+    let part = books.ran_ns() as f64 / (books.ran_ns() + used()) as f64;
+    // By shares alone it would have 0.0003; on a busy host its half is one of host time, which is more.
+    assert!(part > 0.4, "{part}");
+    crowd.iter().for_each(|(entity, _)| pool.retire(entity));
+    pool.retire(&entity);
 }
