@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use engine::inspect::summary;
 use engine::session::Crash;
 
 use crate::names;
@@ -64,7 +65,7 @@ pub fn registers(registers: &cpu::Registers) -> String {
             segment.selector,
             segment.base,
             segment.limit,
-            names::segment(segment)
+            summary::segment_rights(segment)
         );
     }
     for (name, table) in [("GDT", registers.gdtr), ("IDT", registers.idtr)] {

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod builtin;
 pub mod doctor;
 pub mod firmware;
+pub mod inspect;
 pub mod library;
 pub mod machine;
 pub mod profile;

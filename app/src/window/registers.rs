@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use cpu::Registers;
+use engine::inspect::{bits, summary};
 
 use crate::names;
 
@@ -84,12 +85,12 @@ pub fn rows(registers: &Registers, group: Group) -> Vec<Row> {
             .map(|(name, table)| row(name, format!("{:016x}  limit {:04x}", table.base, table.limit)))
             .collect(),
         Group::Control => vec![
-            meant("CR0", registers.cr0, names::set_bits(registers.cr0, &names::CR0).join(" ")),
+            meant("CR0", registers.cr0, bits::names(registers.cr0, &bits::CR0).join(" ")),
             wide("CR2", registers.cr2),
             wide("CR3", registers.cr3),
-            meant("CR4", registers.cr4, names::set_bits(registers.cr4, &names::CR4).join(" ")),
+            meant("CR4", registers.cr4, bits::names(registers.cr4, &bits::CR4).join(" ")),
             wide("CR8", registers.cr8),
-            meant("EFER", registers.efer, names::set_bits(registers.efer, &names::EFER).join(" ")),
+            meant("EFER", registers.efer, bits::names(registers.efer, &bits::EFER).join(" ")),
             wide("XCR0", registers.xcr0),
         ],
         Group::Debug => [0, 1, 2, 3, 6, 7]
@@ -123,7 +124,7 @@ fn execution(registers: &Registers) -> Vec<Row> {
     vec![
         meant("RIP", registers.rip, format!("linear {:x}", registers.linear_rip())),
         wide("RFLAGS", registers.rflags),
-        row("mode", names::mode(registers).to_owned()),
+        row("mode", summary::mode(registers).to_owned()),
         row("state", if states.is_empty() { "executing".to_owned() } else { states.join(", ") }),
         Row { name: "pending".to_owned(), value: pending, meaning: pending_meaning },
     ]
@@ -138,7 +139,7 @@ fn segments(registers: &Registers) -> Vec<Row> {
         .map(|(name, segment)| Row {
             name: name.to_owned(),
             value: format!("{:04x}  {:016x}  {:08x}", segment.selector, segment.base, segment.limit),
-            meaning: format!("{:04x} {}", segment.attributes, names::segment(segment)),
+            meaning: format!("{:04x} {}", segment.attributes, summary::segment_rights(segment)),
         })
         .collect()
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use egui::{Align, CollapsingHeader, Color32, Layout, RichText, Ui, vec2};
+use engine::inspect::bits::{self, Explained};
 
 use super::registers::{Changes, GROUPS, Group, Row, rows};
 use super::theme;
-use crate::names;
 use crate::running::Running;
 
 /// How often the panel looks at the machine.
@@ -122,15 +122,13 @@ fn flags(ui: &mut Ui, rflags: u64) {
     ui.add_space(2.0);
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(5.0, 3.0);
-        for (bit, name, meaning) in names::FLAGS {
-            let is_set = rflags >> bit & 1 != 0;
+        for Explained { bit, name, is_set, meaning } in bits::explain(rflags, &bits::RFLAGS) {
             let colour = if is_set { Color32::WHITE } else { theme::WEAK.gamma_multiply(0.55) };
             let mut text = RichText::new(name).monospace().size(11.5).color(colour);
             if is_set {
                 text = text.background_color(theme::ACCENT.gamma_multiply(0.6)).strong();
             }
-            let state = if is_set { "set" } else { "clear" };
-            ui.label(text).on_hover_text(format!("bit {bit}, {meaning}: {state}"));
+            ui.label(text).on_hover_text(format!("bit {bit}: {meaning}"));
         }
         let level = rflags >> 12 & 3;
         ui.label(RichText::new(format!("IOPL {level}")).monospace().size(11.5).color(theme::WEAK));

@@ -2,7 +2,6 @@
 
 mod board;
 mod checkpoint;
-mod examine;
 mod guest_bus;
 mod input;
 mod media;
@@ -26,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::boot::{BootError, Image};
 use crate::firmware::{Firmware, FirmwareError};
+use crate::inspect;
 use crate::profile::{self, Profile};
 use crate::scheduler::{Account, Allotment, AllotmentError, Entity, Scheduler};
 use crate::session::Outlets;
@@ -422,6 +422,27 @@ impl Machine {
         Ok(())
     }
 
+    /// Guest memory, to look at.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Replaces the registers of a vCPU. Only while held.
+    pub fn set_registers(&self, cpu: usize, registers: &Registers) -> Result<(), String> {
+        self.cpus[cpu].set_registers(registers).map_err(|error| error.to_string())
+    }
+
+    /// Guest seconds per host second.
+    pub fn time_rate(&self) -> f64 {
+        self.clock.rate()
+    }
+
+    /// Makes guest time run slower or faster than the host's; `rate` must be positive.
+    pub fn set_time_rate(&self, rate: f64) {
+        self.clock.set_rate(rate);
+        self.bell.ring();
+    }
+
     /// Its part of the host's processors.
     pub fn allotment(&self) -> Allotment {
         self.account.allotment()
@@ -438,7 +459,7 @@ impl Machine {
     pub fn examine(&self, cpu: usize) -> Result<(Registers, Vec<u8>, String), String> {
         let cpu = &self.cpus[cpu];
         let registers = cpu.registers().map_err(|error| error.to_string())?;
-        let (code, instruction) = examine::code_at_rip(&registers, cpu.bus());
+        let (code, instruction) = inspect::code::at_instruction_pointer(&registers, &*self.memory);
         Ok((registers, code, instruction))
     }
 

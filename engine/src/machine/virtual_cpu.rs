@@ -137,6 +137,13 @@ impl VirtualCpu {
         Ok(registers)
     }
 
+    /// Replaces the registers. Only while held.
+    pub fn set_registers(&self, registers: &Registers) -> Result<(), VcpuError> {
+        self.backend.lock().set_registers(registers)?;
+        self.sample.store(Some(Arc::new(registers.clone())));
+        Ok(())
+    }
+
     /// Its time stands still from here on. Only while held.
     pub fn freeze(&self) -> Result<(), VcpuError> {
         self.backend.lock().freeze()

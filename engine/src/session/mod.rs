@@ -10,12 +10,28 @@ use cpu::Registers;
 use display::Frame;
 use hardware::input::Key;
 
+use crate::inspect::PhysicalMemory;
 use crate::machine::{Checkpoint, Fingerprint, Machine, Pulse, Stamped, StartError};
 use crate::profile::Profile;
+use crate::scheduler::{Allotment, AllotmentError};
 use crate::stats::Stats;
 use supervisor::{Command, Supervisor};
 
 pub use state::{Crash, Ending, Event, RunState};
+
+/// How much slower or faster than the host's guest time may run.
+pub const TIME_RATES: std::ops::RangeInclusive<f64> = 0.01..=10.0;
+
+/// Why a change was not made. The machine is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// It runs, or is over.
+    #[error("the machine does not stand still: pause it first")]
+    NotPaused,
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Refused(String),
+}
 
 /// Takes bytes the guest sends out.
 pub type ByteOutlet = Box<dyn FnMut(&[u8]) + Send>;
@@ -188,6 +204,71 @@ impl Session {
     /// The latest sample of a vCPU's registers; a running vCPU leaves one about 30 times a second.
     pub fn registers(&self, cpu: usize) -> Option<Arc<Registers>> {
         self.0.machine.registers(cpu)
+    }
+
+    /// Guest memory, to look at while it runs or stands still.
+    pub fn memory(&self) -> &dyn PhysicalMemory {
+        self.0.machine.memory()
+    }
+
+    /// Replaces the registers of a vCPU of a paused machine.
+    pub fn set_registers(&self, cpu: usize, registers: Registers) -> Result<(), EditError> {
+        self.edit(move |machine| machine.set_registers(cpu, &registers))
+    }
+
+    /// Writes guest-physical memory of a paused machine.
+    pub fn write_memory(&self, address: u64, bytes: Vec<u8>) -> Result<(), EditError> {
+        self.edit(move |machine| {
+            // All of it or nothing.
+            let mut before = vec![0; bytes.len()];
+            if machine.memory().read(address, &mut before) < bytes.len() {
+                return Err(format!("{address:#x}: not all of the {} bytes there are memory", bytes.len()));
+            }
+            machine.memory().dma_write(address, &bytes);
+            Ok(())
+        })
+    }
+
+    /// Has the supervisor change a machine that stands still, in its turn; returns when that is done.
+    fn edit(
+        &self,
+        change: impl FnOnce(&Machine) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), EditError> {
+        let (tell, told) = std::sync::mpsc::channel();
+        let edit = move |machine: &Machine| {
+            // Nobody waits for the answer of a session that is gone.
+            let _ = tell.send(change(machine));
+        };
+        self.0.supervisor.send(Command::Edit(Box::new(edit)));
+        match told.recv() {
+            Ok(done) => done.map_err(EditError::Refused),
+            Err(_) => Err(EditError::NotPaused),
+        }
+    }
+
+    /// Its part of the host's processors.
+    pub fn allotment(&self) -> Allotment {
+        self.0.machine.allotment()
+    }
+
+    /// Changes its part of the host's processors, at once.
+    pub fn allot(&self, allotment: Allotment) -> Result<(), AllotmentError> {
+        self.0.machine.allot(allotment)
+    }
+
+    /// Guest seconds per host second.
+    pub fn time_rate(&self) -> f64 {
+        self.0.machine.time_rate()
+    }
+
+    /// Makes guest time run slower or faster, within [`TIME_RATES`].
+    pub fn set_time_rate(&self, rate: f64) -> Result<(), EditError> {
+        if !TIME_RATES.contains(&rate) {
+            let (least, most) = (TIME_RATES.start(), TIME_RATES.end());
+            return Err(EditError::Refused(format!("time runs at {least} to {most} times, not {rate}")));
+        }
+        self.0.machine.set_time_rate(rate);
+        Ok(())
     }
 
     /// Counters and times so far.

@@ -19,7 +19,6 @@ const EVENTS_KEPT: usize = 256;
 const LONGEST_START: Duration = Duration::from_secs(30);
 
 /// What the owner may ask for.
-#[derive(Debug)]
 pub enum Command {
     Pause,
     Resume,
@@ -27,7 +26,12 @@ pub enum Command {
     RunTo(u64),
     Reset,
     PowerOff,
+    /// To be done while the machine stands still; dropped if it does not.
+    Edit(Edit),
 }
+
+/// A change to a machine that stands still.
+pub type Edit = Box<dyn FnOnce(&Machine) + Send>;
 
 /// Everything the supervisor acts on.
 enum Task {
@@ -166,6 +170,12 @@ impl Worker {
             Command::RunTo(steps) => self.go_on(Some(steps)),
             Command::Reset => return self.reset(),
             Command::PowerOff => return Some(Ending::PoweredOff),
+            Command::Edit(edit) => {
+                let is_paused = self.shared.state.lock().run == RunState::Paused;
+                if is_paused {
+                    edit(&self.machine);
+                }
+            }
         }
         None
     }
