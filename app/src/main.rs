@@ -2,6 +2,7 @@
 
 mod boot;
 mod cli;
+mod control;
 mod names;
 mod outputs;
 mod report;

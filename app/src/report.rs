@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use engine::inspect::summary;
+use engine::machine::Access;
 use engine::session::Crash;
+use hardware::Space;
 
 use crate::names;
 use crate::running::Running;
@@ -11,6 +13,10 @@ use crate::running::Running;
 /// A crash, with all that is known about it.
 pub fn crash(crash: &Crash) -> String {
     let mut text = format!("the guest crashed: triple fault on CPU {}\n", crash.cpu);
+    let _ = writeln!(text, "{}", crash.diagnosis.sentence);
+    for entry in crash.diagnosis.obstacles.iter().filter_map(|obstacle| obstacle.entry.as_ref()) {
+        let _ = writeln!(text, "  {entry}");
+    }
     let _ = writeln!(text, "faults, first to last:");
     if crash.faults.is_empty() {
         let _ = writeln!(text, "  the backend could not tell them");
@@ -36,7 +42,25 @@ pub fn crash(crash: &Crash) -> String {
             let _ = write!(text, "bytes at RIP: {}\ninstruction:  {}", bytes.join(" "), crash.instruction);
         }
     }
+    if !crash.accesses.is_empty() {
+        let _ = write!(text, "\nlast device accesses, oldest first:");
+    }
+    for (access, device) in &crash.accesses {
+        let _ = write!(text, "\n  {}", self::access(access, device.as_deref()));
+    }
     text
+}
+
+/// A device access in words: `out 0x43, 0x34  i8254`.
+fn access(access: &Access, device: Option<&str>) -> String {
+    let (address, value, digits) = (access.address, access.value, 2 * usize::from(access.bytes));
+    let what = match (access.space, access.write) {
+        (Space::Port, true) => format!("out {address:#06x}, {value:0digits$x}"),
+        (Space::Port, false) => format!("in  {address:#06x} = {value:0digits$x}"),
+        (Space::Memory, true) => format!("write {address:#x}, {value:0digits$x}"),
+        (Space::Memory, false) => format!("read  {address:#x} = {value:0digits$x}"),
+    };
+    format!("{what:<32} {}", device.unwrap_or("nobody"))
 }
 
 /// Registers as a table of fixed width.

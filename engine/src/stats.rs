@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::machine::CpuCounts;
 
 /// Everything counted since the machine was started.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Stats {
     /// Which backend ran it.
     pub backend: String,

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use engine::backend::{Backend, InterruptMode};
 use engine::profile::{Firmware, Size};
 
+use crate::control::ControlArguments;
+
 /// A desktop virtual machine monitor you can see through.
 #[derive(Debug, Parser)]
 #[command(name = "vitrine", version, after_help = EXIT_STATUS)]
@@ -46,6 +48,8 @@ pub enum Command {
         /// The machine.
         name: String,
     },
+    /// Look at and change machines that run: `vitrine ctl [NAME] COMMAND`.
+    Ctl(ControlArguments),
     /// Say what this host offers, and how to mend what is missing.
     Doctor,
 }

@@ -1,12 +1,12 @@
 //! The command line: from arguments to an exit status.
 
 mod arguments;
-mod console;
+pub mod console;
 mod doctor;
 mod player;
 mod run;
 mod saved;
-mod script;
+pub mod script;
 mod serial;
 mod target;
 mod watch;
@@ -41,7 +41,9 @@ pub fn main() -> ExitCode {
         Some(Command::Create { name, file, machine }) => saved::create(&name, file.as_deref(), &machine),
         Some(Command::Delete { name }) => saved::delete(&name),
         Some(Command::Doctor) => doctor::doctor(),
+        Some(Command::Ctl(arguments)) => crate::control::client::control(&arguments),
     };
+    crate::control::withdraw();
     match done {
         Ok(status) => ExitCode::from(status),
         Err(message) => {

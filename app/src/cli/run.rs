@@ -166,7 +166,7 @@ fn finish(
         machine.wait(SWITCH_OFF);
     }
     if let Some(path) = &arguments.stats {
-        let json = machine.stats_json();
+        let json = serde_json::to_string_pretty(&machine.stats()).map_err(|error| error.to_string());
         written.push(json.and_then(|json| outputs::write_whole(path, format!("{json}\n").as_bytes())));
     }
     written.extend(files.iter().map(OutFile::ensure));

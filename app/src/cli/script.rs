@@ -134,7 +134,8 @@ fn whole_text(word: &str, rest: &str) -> Result<String, String> {
     if rest.is_empty() { Err(format!("{word} needs a text")) } else { unescape(rest) }
 }
 
-fn unescape(text: &str) -> Result<String, String> {
+/// Text with its escapes (\\n, \\t, ...) replaced.
+pub fn unescape(text: &str) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -156,7 +157,8 @@ fn unescape(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
-fn keys(text: &str) -> Result<Vec<Key>, String> {
+/// Keys by their names, joined by hyphens.
+pub fn keys(text: &str) -> Result<Vec<Key>, String> {
     if text.is_empty() {
         return Err("key needs the names of keys, for example ctrl-alt-delete".to_owned());
     }

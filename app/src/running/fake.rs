@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use cpu::{FaultRecord, Registers};
 use display::Frame;
+use engine::inspect::PhysicalMemory;
+use engine::inspect::diagnosis::Diagnosis;
 use engine::profile::Profile;
-use engine::session::{Crash, Ending, Event, RunState};
+use engine::scheduler::Allotment;
+use engine::session::{Crash, EditError, Ending, Event, RunState};
+use engine::stats::Stats;
 use hardware::input::Key;
 
 use super::Running;
@@ -46,6 +50,15 @@ struct Inner {
     screen: Option<String>,
     frame: Arc<Frame>,
     registers: Arc<Registers>,
+    memory: Vec<u8>,
+    allotment: Allotment,
+}
+
+impl Inner {
+    fn put(&mut self, address: u64, bytes: &[u8]) {
+        let at = address as usize;
+        self.memory[at..at + bytes.len()].copy_from_slice(bytes);
+    }
 }
 
 impl Fake {
@@ -57,6 +70,8 @@ impl Fake {
             screen: None,
             frame: Arc::default(),
             registers: Arc::new(Registers::reset()),
+            memory: vec![0; 1 << 16],
+            allotment: Allotment::default(),
         };
         Arc::new(Fake { profile: Profile::new(name), inner: Mutex::new(inner) })
     }
@@ -82,6 +97,21 @@ impl Fake {
     /// Changes registers.
     pub fn set_registers(&self, change: impl FnOnce(&mut Registers)) {
         self.with(|inner| change(Arc::make_mut(&mut inner.registers)));
+    }
+
+    /// Sets bytes of memory.
+    pub fn set_memory(&self, address: u64, bytes: &[u8]) {
+        self.with(|inner| inner.put(address, bytes));
+    }
+
+    fn when_paused(&self, change: impl FnOnce(&mut Inner)) -> Result<(), String> {
+        match self.state() {
+            RunState::Paused => {
+                self.with(change);
+                Ok(())
+            }
+            RunState::Running | RunState::Ended(_) => Err(EditError::NotPaused.to_string()),
+        }
     }
 
     /// Sets the state.
@@ -114,6 +144,11 @@ impl Fake {
             registers: registers.clone(),
             code: vec![0x0F, 0x0B],
             instruction: "ud2".to_owned(),
+            diagnosis: Diagnosis {
+                sentence: "ud2 cannot be used. It had no handler: there is no IDT.".to_owned(),
+                ..Diagnosis::default()
+            },
+            accesses: Vec::new(),
         }
     }
 }
@@ -179,7 +214,43 @@ impl Running for Fake {
     fn registers(&self, _cpu: usize) -> Option<Arc<Registers>> {
         Some(self.with(|inner| inner.registers.clone()))
     }
-    fn stats_json(&self) -> Result<String, String> {
-        Ok("{}".to_owned())
+    fn memory(&self) -> &dyn PhysicalMemory {
+        self
+    }
+    fn set_registers(&self, _cpu: usize, registers: Registers) -> Result<(), String> {
+        self.when_paused(|inner| inner.registers = Arc::new(registers))
+    }
+    fn write_memory(&self, address: u64, bytes: Vec<u8>) -> Result<(), String> {
+        self.when_paused(|inner| inner.put(address, &bytes))
+    }
+    fn allotment(&self) -> Allotment {
+        self.with(|inner| inner.allotment)
+    }
+    fn allot(&self, allotment: Allotment) -> Result<(), String> {
+        self.with(|inner| inner.allotment = allotment);
+        Ok(())
+    }
+    fn time_rate(&self) -> f64 {
+        1.0
+    }
+    fn set_time_rate(&self, _rate: f64) -> Result<(), String> {
+        Err("a pretended machine has no time".to_owned())
+    }
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+}
+
+impl PhysicalMemory for Fake {
+    fn read(&self, address: u64, bytes: &mut [u8]) -> usize {
+        self.with(|inner| {
+            let there = inner.memory.get(address as usize..).unwrap_or_default();
+            let count = there.len().min(bytes.len());
+            bytes[..count].copy_from_slice(&there[..count]);
+            count
+        })
+    }
+    fn host_address(&self, _address: u64) -> Option<u64> {
+        None
     }
 }

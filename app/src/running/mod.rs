@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use cpu::Registers;
 use display::Frame;
+use engine::inspect::PhysicalMemory;
 use engine::profile::Profile;
+use engine::scheduler::Allotment;
 use engine::session::{Ending, Event, Outlets, RunState, Session};
+use engine::stats::Stats;
 use hardware::input::Key;
 
 /// A machine that runs, or has run.
@@ -51,8 +54,22 @@ pub trait Running: Send + Sync {
     fn cpus(&self) -> usize;
     /// The latest sample of a vCPU's registers.
     fn registers(&self, cpu: usize) -> Option<Arc<Registers>>;
-    /// Counters and times as JSON.
-    fn stats_json(&self) -> Result<String, String>;
+    /// Guest memory, to look at.
+    fn memory(&self) -> &dyn PhysicalMemory;
+    /// Replaces the registers of a vCPU of a paused machine.
+    fn set_registers(&self, cpu: usize, registers: Registers) -> Result<(), String>;
+    /// Writes guest-physical memory of a paused machine.
+    fn write_memory(&self, address: u64, bytes: Vec<u8>) -> Result<(), String>;
+    /// Its part of the host's processors.
+    fn allotment(&self) -> Allotment;
+    /// Changes its part of the host's processors, at once.
+    fn allot(&self, allotment: Allotment) -> Result<(), String>;
+    /// Guest seconds per host second.
+    fn time_rate(&self) -> f64;
+    /// Makes guest time run slower or faster.
+    fn set_time_rate(&self, rate: f64) -> Result<(), String>;
+    /// Counters and times so far.
+    fn stats(&self) -> Stats;
 }
 
 /// Starts machines: the engine, or a test's pretence.
@@ -61,7 +78,13 @@ pub type Starter = Arc<dyn Fn(&Profile, Outlets) -> Result<Arc<dyn Running>, Str
 /// The starter that starts real machines.
 pub fn engine_starter() -> Starter {
     Arc::new(|profile, outlets| match Session::start(profile, outlets) {
-        Ok(session) => Ok(Arc::new(session) as Arc<dyn Running>),
+        Ok(session) => {
+            let machine = Arc::new(session) as Arc<dyn Running>;
+            if let Err(reason) = crate::control::offer(&machine) {
+                crate::cli::console::tell(&format!("machines cannot be controlled from outside: {reason}"));
+            }
+            Ok(machine)
+        }
         Err(error) => Err(error.to_string()),
     })
 }
@@ -121,7 +144,28 @@ impl Running for Session {
     fn registers(&self, cpu: usize) -> Option<Arc<Registers>> {
         Session::registers(self, cpu)
     }
-    fn stats_json(&self) -> Result<String, String> {
-        serde_json::to_string_pretty(&Session::stats(self)).map_err(|error| error.to_string())
+    fn memory(&self) -> &dyn PhysicalMemory {
+        Session::memory(self)
+    }
+    fn set_registers(&self, cpu: usize, registers: Registers) -> Result<(), String> {
+        Session::set_registers(self, cpu, registers).map_err(|error| error.to_string())
+    }
+    fn write_memory(&self, address: u64, bytes: Vec<u8>) -> Result<(), String> {
+        Session::write_memory(self, address, bytes).map_err(|error| error.to_string())
+    }
+    fn allotment(&self) -> Allotment {
+        Session::allotment(self)
+    }
+    fn allot(&self, allotment: Allotment) -> Result<(), String> {
+        Session::allot(self, allotment).map_err(|error| error.to_string())
+    }
+    fn time_rate(&self) -> f64 {
+        Session::time_rate(self)
+    }
+    fn set_time_rate(&self, rate: f64) -> Result<(), String> {
+        Session::set_time_rate(self, rate).map_err(|error| error.to_string())
+    }
+    fn stats(&self) -> Stats {
+        Session::stats(self)
     }
 }

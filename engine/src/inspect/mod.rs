@@ -3,7 +3,9 @@
 
 pub mod bits;
 pub mod code;
+pub mod delivery;
 pub mod descriptor;
+pub mod diagnosis;
 pub mod summary;
 pub mod task;
 pub mod walk;

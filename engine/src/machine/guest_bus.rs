@@ -10,6 +10,7 @@ use hardware::interrupts::Fabric;
 use hardware::memory::PAGE;
 use hardware::{Bus, Clock, Memory, Space, Width};
 
+use super::recent::Recent;
 use super::timeline::Timeline;
 
 /// Frequency of the guest's time-stamp counter before any offset: one tick per nanosecond of guest time.
@@ -28,6 +29,7 @@ pub struct MachineBus {
     exits: Arc<Exits>,
     /// What counts the time, in a deterministic machine.
     timeline: Option<Arc<Timeline>>,
+    recent: Recent,
 }
 
 /// Counters of what traps, over all vCPUs.
@@ -84,12 +86,40 @@ impl MachineBus {
         cpu: usize,
         exits: Arc<Exits>,
     ) -> MachineBus {
-        MachineBus { memory, bus, clock, started, fabric, cpu, exits, timeline: None }
+        MachineBus {
+            memory,
+            bus,
+            clock,
+            started,
+            fabric,
+            cpu,
+            exits,
+            timeline: None,
+            recent: Recent::default(),
+        }
     }
 
     /// The same, in a deterministic machine.
     pub fn counted_by(self, timeline: Option<Arc<Timeline>>) -> MachineBus {
         MachineBus { timeline, ..self }
+    }
+
+    /// The last device accesses of this vCPU.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    fn read_device(&self, space: Space, address: u64, bytes: usize) -> u64 {
+        let width = Self::width(bytes);
+        let value = self.bus.read(space, address, width, self.cpu);
+        self.recent.note(space, address, width, value, false);
+        value
+    }
+
+    fn write_device(&self, space: Space, address: u64, bytes: usize, value: u64) {
+        let width = Self::width(bytes);
+        self.recent.note(space, address, width, value, true);
+        self.bus.write(space, address, width, value, self.cpu);
     }
 
     fn width(bytes: usize) -> Width {
@@ -126,7 +156,7 @@ impl GuestBus for MachineBus {
             return u64::from_le_bytes(value);
         }
         count(&self.exits.memory_reads);
-        self.bus.read(Space::Memory, address, Self::width(bytes), self.cpu)
+        self.read_device(Space::Memory, address, bytes)
     }
 
     fn write(&self, address: u64, bytes: usize, value: u64) {
@@ -137,17 +167,17 @@ impl GuestBus for MachineBus {
             return self.memory.write_at(page + address % PAGE, &value.to_le_bytes()[..bytes]);
         }
         count(&self.exits.memory_writes);
-        self.bus.write(Space::Memory, address, Self::width(bytes), value, self.cpu);
+        self.write_device(Space::Memory, address, bytes, value);
     }
 
     fn port_in(&self, port: u16, bytes: usize) -> u32 {
         count(&self.exits.ports[usize::from(port)]);
-        self.bus.read(Space::Port, u64::from(port), Self::width(bytes), self.cpu) as u32
+        self.read_device(Space::Port, u64::from(port), bytes) as u32
     }
 
     fn port_out(&self, port: u16, bytes: usize, value: u32) {
         count(&self.exits.ports[usize::from(port)]);
-        self.bus.write(Space::Port, u64::from(port), Self::width(bytes), u64::from(value), self.cpu);
+        self.write_device(Space::Port, u64::from(port), bytes, u64::from(value));
     }
 
     fn acknowledge_interrupt(&self) -> Option<u8> {

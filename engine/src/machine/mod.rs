@@ -7,6 +7,7 @@ mod input;
 mod media;
 mod pci_setup;
 mod platform;
+mod recent;
 mod screen;
 mod timekeeper;
 mod timeline;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use cpu::{Pins, Registers, Signal};
+use hardware::bus::WindowCount;
 use hardware::input::{Key, typing};
 use hardware::interrupts::CpuLines;
 use hardware::{Alarms, Bus, Clock, Memory, Request, Requests};
@@ -40,6 +42,7 @@ use turns::Turns;
 
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use input::{Input, Stamped};
+pub use recent::Access;
 pub use timeline::STEP_NS;
 pub use turns::{EPOCH, PULSE_NS, Pulse, TURN};
 pub use virtual_cpu::{CpuCounts, Incident, VirtualCpu};
@@ -486,6 +489,22 @@ impl Machine {
         turns.receive(input);
         self.wires.wake(0);
         true
+    }
+
+    /// The last device accesses of a vCPU, oldest first, each with the device that claims its address.
+    pub fn recent_accesses(&self, cpu: usize) -> Vec<(Access, Option<String>)> {
+        let windows = self.bus.counts();
+        let claims = |access: &Access, window: &WindowCount| {
+            let end = |base: u64| base.saturating_add(window.length);
+            window.space == access.space
+                && window.base.is_some_and(|base| (base..end(base)).contains(&access.address))
+        };
+        let named = |access: Access| {
+            // A later window lies over an earlier one.
+            let window = windows.iter().rev().find(|window| claims(&access, window));
+            (access, window.map(|window| window.device.clone()))
+        };
+        self.cpus[cpu].bus().recent().list().into_iter().map(named).collect()
     }
 
     /// Presses the power button.

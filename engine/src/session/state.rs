@@ -2,6 +2,9 @@
 
 use cpu::{FaultRecord, Registers};
 
+use crate::inspect::diagnosis::Diagnosis;
+use crate::machine::Access;
+
 /// What a machine is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
@@ -39,6 +42,10 @@ pub struct Crash {
     pub code: Vec<u8>,
     /// Those bytes as an instruction.
     pub instruction: String,
+    /// What went wrong, in sentences.
+    pub diagnosis: Diagnosis,
+    /// The vCPU's last device accesses, oldest first, with the device that claims each.
+    pub accesses: Vec<(Access, Option<String>)>,
 }
 
 /// Something rare that a session tells its owner.

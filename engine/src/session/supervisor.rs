@@ -10,6 +10,7 @@ use hardware::Request;
 use parking_lot::{Condvar, Mutex};
 
 use super::state::{Crash, Ending, Event, RunState};
+use crate::inspect::diagnosis::diagnose;
 use crate::machine::{Incident, Machine, Wish};
 
 /// Events kept for the owner; older ones are dropped.
@@ -212,7 +213,17 @@ impl Worker {
                 self.machine.hold();
                 Some(match self.machine.examine(cpu) {
                     Ok((registers, code, instruction)) => {
-                        Ending::Crashed(Box::new(Crash { cpu, faults, registers, code, instruction }))
+                        let diagnosis = diagnose(&registers, &faults, self.machine.memory());
+                        let accesses = self.machine.recent_accesses(cpu);
+                        Ending::Crashed(Box::new(Crash {
+                            cpu,
+                            faults,
+                            registers,
+                            code,
+                            instruction,
+                            diagnosis,
+                            accesses,
+                        }))
                     }
                     Err(reason) => Ending::Failed(reason),
                 })

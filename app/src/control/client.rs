@@ -1,0 +1,107 @@
+//! `vitrine ctl`: finds the machine among the user's running Vitrines, asks, and shows the answer.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Answer, Command, ControlArguments, Reply, Request, socket};
+use crate::cli::console;
+
+/// A connection to one Vitrine.
+struct Peer(BufReader<UnixStream>);
+
+impl Peer {
+    fn ask(&mut self, request: &Request) -> Result<Answer, String> {
+        let told = |error: std::io::Error| format!("the connection to the running Vitrine broke: {error}");
+        let mut line = serde_json::to_string(request).map_err(|error| error.to_string())?;
+        line.push('\n');
+        self.0.get_mut().write_all(line.as_bytes()).map_err(told)?;
+        let mut reply = String::new();
+        if self.0.read_line(&mut reply).map_err(told)? == 0 {
+            return Err("the running Vitrine has ended".to_owned());
+        }
+        match serde_json::from_str(&reply).map_err(|error| format!("an answer nobody can read: {error}"))? {
+            Reply::Done(answer) => Ok(answer),
+            Reply::Refused(reason) => Err(reason),
+        }
+    }
+
+    /// The names of its machines.
+    fn machines(&mut self) -> Vec<String> {
+        let list = self.ask(&Request { machine: None, command: Command::List }).map(|answer| answer.json);
+        let names = |list: &Value| -> Option<Vec<String>> {
+            list.as_array()?.iter().map(|machine| Some(machine["name"].as_str()?.to_owned())).collect()
+        };
+        list.ok().as_ref().and_then(names).unwrap_or_default()
+    }
+}
+
+/// Does what the command line asks for.
+pub fn control(arguments: &ControlArguments) -> Result<u8, String> {
+    let mut peers: Vec<Peer> = socket::connect_all(&socket::folder())
+        .into_iter()
+        .map(|stream| Peer(BufReader::new(stream)))
+        .collect();
+    if peers.is_empty() {
+        return Err("no Vitrine of yours is running; start a machine first".to_owned());
+    }
+    let Some(hz) = arguments.watch else {
+        return once(&mut peers, arguments);
+    };
+    let period = Duration::from_secs(1) / hz;
+    let mut due = Instant::now();
+    loop {
+        once(&mut peers, arguments)?;
+        due += period;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn once(peers: &mut [Peer], arguments: &ControlArguments) -> Result<u8, String> {
+    let command = arguments.command.clone();
+    let everywhere = matches!(&command, Command::List)
+        || arguments.machine.is_none() && matches!(&command, Command::Registers { all: true, .. });
+    if everywhere {
+        let request = Request { machine: None, command };
+        let answers: Vec<Answer> =
+            peers.iter_mut().map(|peer| peer.ask(&request)).collect::<Result<_, _>>()?;
+        let list = |answer: &Answer| answer.json.as_array().cloned().unwrap_or_default();
+        let json = Value::Array(answers.iter().flat_map(list).collect());
+        let texts: Vec<&str> =
+            answers.iter().map(|answer| answer.text.as_str()).filter(|text| !text.is_empty()).collect();
+        show(&Answer { text: texts.join("\n"), json }, arguments.json);
+        return Ok(0);
+    }
+    let request = Request { machine: arguments.machine.clone(), command };
+    let peer = peer_for(peers, arguments.machine.as_deref())?;
+    show(&peer.ask(&request)?, arguments.json);
+    Ok(0)
+}
+
+/// The Vitrine that runs the machine.
+fn peer_for<'a>(peers: &'a mut [Peer], machine: Option<&str>) -> Result<&'a mut Peer, String> {
+    let Some(machine) = machine else {
+        return match peers {
+            [only] => Ok(only),
+            _ => Err(format!("several Vitrines run; say which machine: {}", all_names(peers))),
+        };
+    };
+    match peers.iter_mut().position(|peer| peer.machines().iter().any(|name| name == machine)) {
+        Some(at) => Ok(&mut peers[at]),
+        None => Err(format!("no running machine is called {machine}; there is: {}", all_names(peers))),
+    }
+}
+
+fn all_names(peers: &mut [Peer]) -> String {
+    peers.iter_mut().flat_map(Peer::machines).collect::<Vec<_>>().join(", ")
+}
+
+fn show(answer: &Answer, json: bool) {
+    match json {
+        true => console::say(&answer.json.to_string()),
+        false if answer.text.is_empty() => {}
+        false => console::say(answer.text.trim_end()),
+    }
+}

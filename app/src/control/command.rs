@@ -1,0 +1,219 @@
+//! What can be asked of a machine from outside, as the command line and the socket spell it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+/// `vitrine ctl`.
+#[derive(Args, Debug)]
+#[command(subcommand_precedence_over_arg = true)]
+pub struct ControlArguments {
+    /// The machine; needed when several run.
+    #[arg(value_name = "NAME")]
+    pub machine: Option<String>,
+    /// Answers as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Ask again, this many times a second, until interrupted.
+    #[arg(long, global = true, value_name = "HZ", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub watch: Option<u32>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// Every machine that runs, with what it is doing and what it uses.
+    List,
+    /// What the machine is doing and what it uses.
+    Status,
+    /// Stop its time.
+    Pause,
+    /// Let its time go on.
+    Resume,
+    /// The reset button.
+    Reset,
+    /// Pull the plug.
+    Poweroff,
+    /// The power button: a guest with ACPI then shuts down by itself.
+    PowerButton,
+    /// The registers of a virtual CPU, and what they mean.
+    Registers {
+        /// Which virtual CPU.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        cpu: usize,
+        /// Of every virtual CPU (with --json: of every machine of this process when no NAME is given).
+        #[arg(long)]
+        #[serde(default)]
+        all: bool,
+        /// Every bit of the control registers and flags in words.
+        #[arg(long)]
+        #[serde(default)]
+        explain: bool,
+    },
+    /// Change something: a register of a paused machine (rip=0x1000), shares=N, cap=PERCENT|none,
+    /// reservation=PERCENT, quantum=MILLISECONDS, time=RATE.
+    Set {
+        /// What, and its new value.
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        changes: Vec<String>,
+        /// Whose registers.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        cpu: usize,
+    },
+    /// Bytes of memory at a linear address.
+    Memory {
+        /// Where.
+        #[arg(value_name = "ADDRESS", value_parser = number)]
+        address: u64,
+        /// How many bytes.
+        #[arg(value_name = "BYTES", value_parser = number, default_value = "256")]
+        bytes: u64,
+        /// The address is guest-physical.
+        #[arg(long)]
+        #[serde(default)]
+        physical: bool,
+        /// Whose page tables.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        cpu: usize,
+    },
+    /// Write bytes (hexadecimal) to guest-physical memory of a paused machine.
+    Write {
+        /// Where.
+        #[arg(value_name = "ADDRESS", value_parser = number)]
+        address: u64,
+        /// What, for example 90f4.
+        #[arg(value_name = "HEX")]
+        bytes: String,
+    },
+    /// Instructions from RIP, or from an offset of the code segment.
+    Disassemble {
+        /// From where.
+        #[arg(value_name = "OFFSET", value_parser = number)]
+        offset: Option<u64>,
+        /// How many.
+        #[arg(long, default_value_t = 16)]
+        #[serde(default)]
+        count: usize,
+        /// In whose mode.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        cpu: usize,
+    },
+    /// From a linear address to the physical and the host's, with every table on the way.
+    Translate {
+        /// The linear address.
+        #[arg(value_name = "ADDRESS", value_parser = number)]
+        address: u64,
+        /// Whose page tables.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        cpu: usize,
+    },
+    /// A descriptor table in words.
+    Table {
+        /// Which.
+        table: Table,
+        /// Whose.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        cpu: usize,
+    },
+    /// Traps by kind, port and device.
+    Exits,
+    /// The guest's timers and the host's.
+    Timers,
+    /// The screen as text.
+    Screen,
+    /// Write the screen as a PNG.
+    Screenshot {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Type text on the keyboard; \n is Enter.
+    Type {
+        /// What.
+        text: String,
+    },
+    /// Press keys together, for example ctrl-alt-delete.
+    Keys {
+        /// Which.
+        keys: String,
+    },
+    /// Send text to the first serial port; \n is a line's end.
+    Serial {
+        /// What.
+        text: String,
+    },
+}
+
+/// A table in the guest's memory that the processor reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Table {
+    /// Global descriptor table.
+    Gdt,
+    /// Local descriptor table.
+    Ldt,
+    /// Interrupt descriptor table.
+    Idt,
+    /// Task-state segment.
+    Tss,
+}
+
+/// A number as people write addresses: 0x for hexadecimal, else decimal.
+pub fn number(text: &str) -> Result<u64, String> {
+    let digits = text.replace('_', "");
+    let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => digits.parse(),
+    };
+    parsed.map_err(|_| format!("'{text}' is no number; write for example 0x7c00 or 512"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        control: ControlArguments,
+    }
+
+    fn parse(words: &[&str]) -> ControlArguments {
+        Line::try_parse_from(std::iter::once(&"ctl").chain(words)).map(|line| line.control).unwrap()
+    }
+
+    #[test]
+    fn a_name_may_stand_before_the_command() {
+        assert_eq!(parse(&["status"]).machine, None);
+        let named = parse(&["mine", "registers", "--all", "--json"]);
+        assert_eq!((named.machine.as_deref(), named.json), (Some("mine"), true));
+        assert_eq!(named.command, Command::Registers { cpu: 0, all: true, explain: false });
+        assert_eq!(parse(&["registers", "--watch"]).watch, Some(2));
+    }
+
+    #[test]
+    fn addresses_are_hexadecimal_or_decimal() {
+        let memory = parse(&["memory", "0x7c00", "512"]).command;
+        assert_eq!(memory, Command::Memory { address: 0x7C00, bytes: 512, physical: false, cpu: 0 });
+        assert!(number("seven").is_err());
+        assert_eq!(number("0xFFFF_0000"), Ok(0xFFFF_0000));
+    }
+
+    #[test]
+    fn a_request_needs_no_more_than_what_matters() {
+        let command: Command = serde_json::from_str(r#"{"registers":{}}"#).unwrap();
+        assert_eq!(command, Command::Registers { cpu: 0, all: false, explain: false });
+        assert_eq!(serde_json::from_str::<Command>("\"pause\"").unwrap(), Command::Pause);
+    }
+}

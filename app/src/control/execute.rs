@@ -1,0 +1,382 @@
+//! From a request to its answer.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use cpu::Registers;
+use engine::inspect::{self, bits, code, descriptor, summary, task};
+use engine::session::{Ending, RunState};
+use hardware::input::Key;
+use serde_json::{Value, json};
+
+use super::command::Table;
+use super::{Answer, Command, Registry, Request, edit};
+use crate::cli::script;
+use crate::running::Running;
+use crate::{names, outputs, report};
+
+/// Most bytes of memory in one answer.
+const MOST_BYTES: u64 = 1 << 16;
+/// How long keys are held: long enough for a guest that looks every 55 ms.
+const HOLD: std::time::Duration = std::time::Duration::from_millis(80);
+
+/// Does what is asked; the answer, or why not.
+pub fn execute(registry: &Registry, request: &Request) -> Result<Answer, String> {
+    match &request.command {
+        Command::List => return list(registry),
+        Command::Registers { all: true, .. } if request.machine.is_none() => {
+            let lists: Vec<Value> =
+                registry.all().iter().flat_map(|(name, machine)| all_registers(name, &**machine)).collect();
+            let texts: Vec<String> =
+                registry.all().iter().map(|(name, machine)| all_registers_text(name, &**machine)).collect();
+            return Answer::new(texts.join("\n"), lists);
+        }
+        _ => {}
+    }
+    let (name, machine) = registry.find(request.machine.as_deref())?;
+    one(&name, &*machine, &request.command)
+}
+
+fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answer, String> {
+    match command {
+        Command::Pause => machine.pause(),
+        Command::Resume => machine.resume(),
+        Command::Reset => machine.reset(),
+        Command::Poweroff => machine.power_off(),
+        Command::PowerButton => machine.press_power_button(),
+        Command::Type { text } => machine.type_text(&script::unescape(text)?),
+        Command::Serial { text } => machine.send_serial(script::unescape(text)?.as_bytes()),
+        Command::Keys { keys } => press(machine, &script::keys(keys)?),
+        Command::Screenshot { path } => outputs::write_png(path, &machine.frame())?,
+        Command::Write { address, bytes } => edit::write(machine, *address, bytes)?,
+        Command::Set { changes, cpu } => edit::set(machine, *cpu, changes)?,
+        question => return tell(name, machine, question),
+    }
+    Ok(Answer::done())
+}
+
+/// Presses keys together and lets them go.
+fn press(machine: &dyn Running, keys: &[Key]) {
+    keys.iter().for_each(|key| machine.key(*key, true));
+    std::thread::sleep(HOLD);
+    keys.iter().rev().for_each(|key| machine.key(*key, false));
+}
+
+/// Answers what changes nothing.
+fn tell(name: &str, machine: &dyn Running, question: &Command) -> Result<Answer, String> {
+    match question {
+        Command::Registers { all: true, .. } => {
+            Answer::new(all_registers_text(name, machine), all_registers(name, machine))
+        }
+        Command::Registers { cpu, explain, .. } => registers(machine, *cpu, *explain),
+        Command::Memory { address, bytes, physical, cpu } => {
+            memory(machine, *cpu, *address, *bytes, *physical)
+        }
+        Command::Disassemble { offset, count, cpu } => disassemble(machine, *cpu, *offset, *count),
+        Command::Translate { address, cpu } => translate(machine, *cpu, *address),
+        Command::Table { table, cpu } => self::table(machine, *cpu, *table),
+        Command::Exits => exits(machine),
+        Command::Timers => timers(machine),
+        Command::Screen => Answer::new(report::screen(machine), json!({ "text": machine.screen_text() })),
+        _ => {
+            let status = status(name, machine);
+            Answer::new(status_text(&status), status)
+        }
+    }
+}
+
+fn list(registry: &Registry) -> Result<Answer, String> {
+    let all: Vec<Value> = registry.all().iter().map(|(name, machine)| status(name, &**machine)).collect();
+    let text: Vec<String> = all.iter().map(status_text).collect();
+    Answer::new(text.join("\n"), all)
+}
+
+/// What a machine does, is made of, and uses.
+fn status(name: &str, machine: &dyn Running) -> Value {
+    let (state, reason) = match machine.state() {
+        RunState::Running => ("running", None),
+        RunState::Paused => ("paused", None),
+        RunState::Ended(Ending::PoweredOff) => ("off", None),
+        RunState::Ended(Ending::DebugExit(value)) => ("off", Some(format!("debug exit {value}"))),
+        RunState::Ended(Ending::Crashed(_)) => ("crashed", Some("triple fault".to_owned())),
+        RunState::Ended(Ending::Failed(reason)) => ("failed", Some(reason)),
+    };
+    let stats = machine.stats();
+    let allotment = machine.allotment();
+    json!({
+        "name": name,
+        "state": state,
+        "reason": reason,
+        "process": std::process::id(),
+        "backend": machine.backend_note(),
+        "cpus": machine.cpus(),
+        "memory_bytes": machine.profile().memory.bytes(),
+        "guest_seconds": stats.guest_seconds,
+        "vcpu_seconds": stats.vcpu_seconds,
+        "instructions": stats.instructions,
+        "time_rate": machine.time_rate(),
+        "shares": allotment.shares,
+        "cap_percent": allotment.cap_percent,
+        "reservation_percent": allotment.reservation_percent,
+    })
+}
+
+fn status_text(status: &Value) -> String {
+    let word = |key: &str| status[key].as_str().unwrap_or_default().to_owned();
+    let seconds = |key: &str| status[key].as_f64().unwrap_or_default();
+    let cap = status["cap_percent"].as_u64().map_or("no cap".to_owned(), |cap| format!("cap {cap} %"));
+    let reason = status["reason"].as_str().map_or(String::new(), |reason| format!(" ({reason})"));
+    format!(
+        "{}: {}{reason}, {} CPU, {} MiB, guest time {:.1} s, host CPU time {:.1} s, shares {}, {cap}\n  {}",
+        word("name"),
+        word("state"),
+        status["cpus"],
+        status["memory_bytes"].as_u64().unwrap_or_default() >> 20,
+        seconds("guest_seconds"),
+        seconds("vcpu_seconds"),
+        status["shares"],
+        word("backend"),
+    )
+}
+
+/// The latest registers of a vCPU; exact while the machine stands still.
+pub fn latest(machine: &dyn Running, cpu: usize) -> Result<Arc<Registers>, String> {
+    if cpu >= machine.cpus() {
+        return Err(format!("there is no CPU {cpu}; the machine has {}, counted from 0", machine.cpus()));
+    }
+    machine.registers(cpu).ok_or_else(|| format!("CPU {cpu} has not run yet"))
+}
+
+fn all_registers(name: &str, machine: &dyn Running) -> Vec<Value> {
+    let of = |cpu| Some(json!({ "machine": name, "cpu": cpu, "registers": &*machine.registers(cpu)? }));
+    (0..machine.cpus()).filter_map(of).collect()
+}
+
+fn all_registers_text(name: &str, machine: &dyn Running) -> String {
+    let of = |cpu| {
+        let registers = machine.registers(cpu)?;
+        let sentence = summary::sentence(&registers);
+        Some(format!("{name}, CPU {cpu}: {sentence}\n{}", report::registers(&registers)))
+    };
+    (0..machine.cpus()).filter_map(of).collect::<Vec<_>>().join("\n")
+}
+
+fn registers(machine: &dyn Running, cpu: usize, explain: bool) -> Result<Answer, String> {
+    let registers = latest(machine, cpu)?;
+    let tables = [
+        ("CR0", registers.cr0, &bits::CR0[..]),
+        ("CR4", registers.cr4, &bits::CR4),
+        ("EFER", registers.efer, &bits::EFER),
+        ("RFLAGS", registers.rflags, &bits::RFLAGS),
+    ];
+    let mut text = format!("{}\n{}", summary::sentence(&registers), report::registers(&registers));
+    if explain {
+        for (name, value, table) in tables {
+            let _ = write!(text, "\n{name} {value:#x}");
+            for bit in bits::explain(value, table) {
+                let mark = if bit.is_set { "1" } else { "0" };
+                let _ = write!(text, "\n  {mark} {:>2} {:<10} {}", bit.bit, bit.name, bit.meaning);
+            }
+        }
+    }
+    let explained: serde_json::Map<String, Value> = tables
+        .iter()
+        .map(|(name, value, table)| ((*name).to_owned(), json!(bits::explain(*value, table))))
+        .collect();
+    let mut json = json!({ "cpu": cpu, "meaning": summary::sentence(&registers), "registers": &*registers });
+    if explain {
+        json["bits"] = Value::Object(explained);
+    }
+    Answer::new(text, json)
+}
+
+fn memory(
+    machine: &dyn Running,
+    cpu: usize,
+    address: u64,
+    count: u64,
+    physical: bool,
+) -> Result<Answer, String> {
+    if count == 0 || count > MOST_BYTES {
+        return Err(format!("{count} bytes are outside 1 to {MOST_BYTES}"));
+    }
+    let mut bytes = vec![0; count as usize];
+    let read = match physical {
+        true => machine.memory().read(address, &mut bytes),
+        false => inspect::read_linear(&*latest(machine, cpu)?, machine.memory(), address, &mut bytes),
+    };
+    bytes.truncate(read);
+    if bytes.is_empty() {
+        let kind = if physical { "no memory lies" } else { "no memory is mapped" };
+        return Err(format!("{kind} at {address:#x}"));
+    }
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Answer::new(dump(address, &bytes), json!({ "address": address, "bytes": hex }))
+}
+
+/// Sixteen bytes a line: address, hexadecimal, text.
+fn dump(address: u64, bytes: &[u8]) -> String {
+    let line = |(number, line): (usize, &[u8])| {
+        let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text: String = line
+            .iter()
+            .map(|byte| if (0x20..0x7F).contains(byte) { char::from(*byte) } else { '.' })
+            .collect();
+        format!("{:016x}  {:<47}  {text}", address.wrapping_add(16 * number as u64), hex.join(" "))
+    };
+    bytes.chunks(16).enumerate().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn disassemble(
+    machine: &dyn Running,
+    cpu: usize,
+    offset: Option<u64>,
+    count: usize,
+) -> Result<Answer, String> {
+    let registers = latest(machine, cpu)?;
+    let lines = code::disassemble(&registers, machine.memory(), offset.unwrap_or(registers.rip), count);
+    if lines.is_empty() {
+        return Err("no memory is mapped there".to_owned());
+    }
+    let line = |line: &code::Line| {
+        let bytes: String = line.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mark = if line.offset == registers.rip { ">" } else { " " };
+        format!("{mark} {:016x}  {bytes:<30}  {}", line.offset, line.text)
+    };
+    Answer::new(lines.iter().map(line).collect::<Vec<_>>().join("\n"), &lines)
+}
+
+fn translate(machine: &dyn Running, cpu: usize, address: u64) -> Result<Answer, String> {
+    let walk = inspect::walk(&*latest(machine, cpu)?, machine.memory(), address);
+    let step = |step: &inspect::Step| {
+        format!("  {:<14} entry at {:#012x}: {:016x}  {}\n", step.table, step.address, step.value, step.flags)
+    };
+    let steps: String = walk.steps.iter().map(step).collect();
+    Answer::new(format!("linear {address:#x}\n{steps}  {}", walk.in_words()), &walk)
+}
+
+fn table(machine: &dyn Running, cpu: usize, table: Table) -> Result<Answer, String> {
+    let registers = latest(machine, cpu)?;
+    let memory = machine.memory();
+    let entries = match table {
+        Table::Gdt => descriptor::global_table(&registers, memory),
+        Table::Ldt => descriptor::local_table(&registers, memory),
+        Table::Idt => descriptor::interrupt_table(&registers, memory),
+        Table::Tss => {
+            let fields = task::fields(&registers, memory);
+            let text: Vec<String> =
+                fields.iter().map(|field| format!("{:<14} {:#x}", field.name, field.value)).collect();
+            let text =
+                if text.is_empty() { "no task register is loaded".to_owned() } else { text.join("\n") };
+            return Answer::new(text, fields);
+        }
+    };
+    let line = |entry: &descriptor::Entry| {
+        let name = if table == Table::Idt { names::exception(entry.number as u8) } else { String::new() };
+        format!("{:04x}  {:<34} {name}", entry.number, entry.descriptor.in_words()).trim_end().to_owned()
+    };
+    let text = match entries.is_empty() {
+        true => "the table is empty, or its memory cannot be read".to_owned(),
+        false => entries.iter().map(line).collect::<Vec<_>>().join("\n"),
+    };
+    Answer::new(text, &entries)
+}
+
+fn exits(machine: &dyn Running) -> Result<Answer, String> {
+    let stats = machine.stats();
+    let exits = &stats.exits;
+    let mut text = String::new();
+    for (name, count) in [
+        ("port accesses", exits.port),
+        ("device memory reads", exits.memory_read),
+        ("device memory writes", exits.memory_write),
+        ("interrupts taken", exits.interrupt),
+        ("halts", exits.halt),
+        ("slices ended by the monitor", exits.kick),
+        ("reads nobody answered", exits.unclaimed.0),
+        ("writes nobody took", exits.unclaimed.1),
+    ] {
+        let _ = writeln!(text, "{count:>14}  {name}");
+    }
+    let mut ports: Vec<_> = exits.ports.iter().collect();
+    ports.sort_by_key(|port| std::cmp::Reverse(port.accesses));
+    for port in ports.iter().take(16) {
+        let _ = writeln!(text, "{:>14}  port {}", port.accesses, port.port);
+    }
+    Answer::new(text, json!({ "exits": exits, "devices": stats.devices, "interrupts": stats.interrupts }))
+}
+
+fn timers(machine: &dyn Running) -> Result<Answer, String> {
+    let timers = machine.stats().timers;
+    let text = format!(
+        "guest 8254: {} edges, {} of them merged\nhost: {} slices, {} ended by the quantum timer",
+        timers.guest_8254_edges, timers.guest_8254_merged, timers.host_slices, timers.host_quantum_expiries
+    );
+    Answer::new(text, timers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::running::fake::{Deed, Fake};
+
+    fn ask(fake: &Arc<Fake>, command: Command) -> Result<Answer, String> {
+        let registry = Registry::default();
+        let machine: Arc<dyn Running> = fake.clone();
+        registry.add(&machine);
+        execute(&registry, &Request { machine: None, command })
+    }
+
+    #[test]
+    fn registers_come_with_their_meaning_and_bits_in_words() {
+        let fake = Fake::new("one");
+        let command = Command::Registers { cpu: 0, all: false, explain: true };
+        let answer = ask(&fake, command).unwrap();
+        assert!(answer.text.starts_with("real mode, paging off"), "{}", answer.text);
+        assert!(answer.text.contains("real mode") && answer.text.contains("caches are off"));
+        assert_eq!(answer.json["registers"]["rip"], 0xFFF0);
+        let none = ask(&fake, Command::Registers { cpu: 3, all: false, explain: false });
+        assert!(none.unwrap_err().contains("CPU 3"));
+    }
+
+    #[test]
+    fn memory_and_code_are_read_and_bounds_are_told() {
+        let fake = Fake::new("one");
+        fake.set_memory(0x7C00, &[0xB8, 0x34, 0x12, 0xF4]);
+        fake.set_registers(|registers| {
+            registers.segments[1].base = 0;
+            registers.rip = 0x7C00;
+        });
+        let memory = |address, bytes| Command::Memory { address, bytes, physical: true, cpu: 0 };
+        let answer = ask(&fake, memory(0x7C00, 4)).unwrap();
+        assert_eq!(answer.json["bytes"], "b83412f4");
+        assert!(ask(&fake, memory(0, 1 << 30)).unwrap_err().contains("65536"));
+        assert!(ask(&fake, memory(1 << 40, 4)).unwrap_err().contains("no memory"));
+        let code = ask(&fake, Command::Disassemble { offset: None, count: 2, cpu: 0 }).unwrap();
+        assert!(
+            code.text.contains("> 0000000000007c00") && code.text.contains("mov ax,1234h"),
+            "{}",
+            code.text
+        );
+    }
+
+    #[test]
+    fn keys_and_text_reach_the_machine() {
+        let fake = Fake::new("one");
+        ask(&fake, Command::Type { text: "dir\\n".into() }).unwrap();
+        assert_eq!(fake.deeds(), [Deed::Type("dir\n".into())]);
+        assert!(ask(&fake, Command::Keys { keys: "ctrl-nonsense".into() }).is_err());
+    }
+
+    #[test]
+    fn every_machine_of_the_process_is_listed() {
+        let registry = Registry::default();
+        let machines: Vec<Arc<dyn Running>> = vec![Fake::new("a"), Fake::new("b")];
+        machines.iter().for_each(|machine| drop(registry.add(machine)));
+        let list = execute(&registry, &Request { machine: None, command: Command::List }).unwrap();
+        assert_eq!((&list.json[0]["name"], &list.json[1]["state"]), (&json!("a"), &json!("running")));
+        let all = Command::Registers { cpu: 0, all: true, explain: false };
+        let registers = execute(&registry, &Request { machine: None, command: all }).unwrap();
+        assert_eq!(registers.json.as_array().unwrap().len(), 2);
+    }
+}

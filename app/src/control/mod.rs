@@ -1,0 +1,53 @@
+//! One way in for people and programs: each running Vitrine listens on a socket of its user's, and
+//! `vitrine ctl` speaks to it. What the window can do to a machine, a [`Request`] can.
+
+mod answer;
+pub mod client;
+mod command;
+mod edit;
+mod execute;
+mod registry;
+mod server;
+mod socket;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::running::Running;
+
+pub use answer::Answer;
+pub use command::{Command, ControlArguments};
+pub use registry::Registry;
+
+/// One request, a line of JSON on the socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// The machine it is for; `None`: the only one.
+    pub machine: Option<String>,
+    /// What is wanted.
+    pub command: Command,
+}
+
+/// What comes back, a line of JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It was done.
+    Done(Answer),
+    /// It was not, and why.
+    Refused(String),
+}
+
+/// Lets `machine` be controlled from outside for as long as it lives. The socket is opened with the first;
+/// without one, machines still run, and why is given back.
+pub fn offer(machine: &Arc<dyn Running>) -> Result<(), String> {
+    let registry = Registry::global();
+    registry.add(machine);
+    server::start_once(registry)
+}
+
+/// Takes the socket away, at the end of the process.
+pub fn withdraw() {
+    socket::remove_own();
+}
