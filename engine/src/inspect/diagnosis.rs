@@ -40,12 +40,12 @@ pub fn diagnose(registers: &Registers, faults: &[FaultRecord], memory: &dyn Phys
         tried.iter().filter_map(|vector| obstacle(at_fault, memory, *vector)).collect();
     let sentence = match &obstacles[..] {
         [] => format!("{origin}; each attempt to handle it faulted again."),
-        [only] => format!("{origin}. {} had no handler: {}.", name(only.vector), only.reason),
+        [only] => format!("{origin}. {} could not be delivered: {}.", name(only.vector), only.reason),
         [one, other, ..] if one.reason == other.reason => {
-            format!("{origin}. Neither it nor the double fault had a handler: {}.", one.reason)
+            format!("{origin}. Neither it nor the double fault could be delivered: {}.", one.reason)
         }
         [one, other, ..] => format!(
-            "{origin}. It had no handler: {}; nor had the double fault: {}.",
+            "{origin}. It could not be delivered: {}; nor could the double fault: {}.",
             one.reason, other.reason
         ),
     };
@@ -127,6 +127,9 @@ impl Scene<'_> {
         let bytes: Vec<String> = self.bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         if self.bytes.iter().take(8).all(|byte| *byte == 0) && !self.bytes.is_empty() {
             return format!("Execution ran into empty memory at {place} (#UD)");
+        }
+        if self.instruction.mnemonic() == Mnemonic::Ud2 {
+            return format!("{} is there to raise #UD", self.place());
         }
         match self.instruction.is_invalid() {
             true => format!(
@@ -292,11 +295,9 @@ mod tests {
         let (registers, memory) = protected(&[0x0F, 0x0B]);
         let diagnosis = diagnose(&registers, &[fault(6, None), fault(8, Some(0))], &memory);
         assert!(diagnosis.sentence.contains("ud2 at 0008:1000"), "{}", diagnosis.sentence);
-        assert!(
-            diagnosis
-                .sentence
-                .ends_with("Neither it nor the double fault had a handler: there is no IDT: its limit is 0.")
-        );
+        assert!(diagnosis.sentence.ends_with(
+            "Neither it nor the double fault could be delivered: there is no IDT: its limit is 0."
+        ));
         assert_eq!(diagnosis.obstacles.len(), 2);
     }
 
