@@ -5,7 +5,7 @@ use std::time::Duration;
 use hardware::bus::WindowCount;
 use serde::Serialize;
 
-use crate::machine::CpuCounts;
+use crate::machine::{CpuCounts, Timer};
 
 /// Everything counted since the machine was started.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -76,6 +76,8 @@ pub struct LineCount {
 /// Timers.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TimerCounts {
+    /// Every timer of the guest that is not the host kernel's.
+    pub guest: Vec<Timer>,
     /// Output edges of the guest's 8254 channel 0, and how many of them came too late to be told apart.
     pub guest_8254_edges: u64,
     /// Edges merged because the machine was late.

@@ -308,9 +308,29 @@ fn exits(machine: &dyn Running) -> Result<Answer, String> {
 
 fn timers(machine: &dyn Running) -> Result<Answer, String> {
     let timers = machine.stats().timers;
-    let text = format!(
-        "guest 8254: {} edges, {} of them merged\nhost: {} slices, {} ended by the quantum timer",
-        timers.guest_8254_edges, timers.guest_8254_merged, timers.host_slices, timers.host_quantum_expiries
+    let us = |ns: u64| format!("{:.1}", ns as f64 / 1e3);
+    let mut text = format!(
+        "{:<16} {:<32} {:>12} {:>10} {:>10} {:>8} {:>28}\n",
+        "timer", "mode", "period (us)", "raised", "delivered", "merged", "late (us): p50, p99, max"
+    );
+    for timer in &timers.guest {
+        let period = timer.period_ns.map_or("-".to_owned(), |ns| format!("{:.1}", ns / 1e3));
+        let late = format!(
+            "{}, {}, {}",
+            us(timer.lateness.p50_ns),
+            us(timer.lateness.p99_ns),
+            us(timer.lateness.max_ns)
+        );
+        let _ = writeln!(
+            text,
+            "{:<16} {:<32} {period:>12} {:>10} {:>10} {:>8} {late:>28}",
+            timer.name, timer.mode, timer.raised, timer.delivered, timer.merged
+        );
+    }
+    let _ = write!(
+        text,
+        "host: {} slices, {} of them ended by the quantum timer",
+        timers.host_slices, timers.host_quantum_expiries
     );
     Answer::new(text, timers)
 }

@@ -31,13 +31,12 @@ impl Alarms {
         self.deadlines.lock().iter().flatten().min().copied()
     }
 
-    /// Takes the ids of all alarms due at `now`; each is unset, its device sets it anew.
-    pub fn take_due(&self, now: Nanoseconds) -> Vec<usize> {
+    /// Takes all alarms due at `now`, with their deadlines; each is unset, its device sets it anew.
+    pub fn take_due(&self, now: Nanoseconds) -> Vec<(usize, Nanoseconds)> {
         let mut due = Vec::new();
         for (id, deadline) in self.deadlines.lock().iter_mut().enumerate() {
-            if deadline.is_some_and(|at| at <= now) {
-                *deadline = None;
-                due.push(id);
+            if let Some(at) = deadline.take_if(|at| *at <= now) {
+                due.push((id, at));
             }
         }
         due
@@ -95,8 +94,8 @@ mod tests {
         b.set(Some(50));
         assert_eq!(woken.load(Ordering::Relaxed), 2, "100, then 50; 200 is later than 100");
         assert_eq!(alarms.next(), Some(50));
-        assert_eq!(alarms.take_due(60), vec![b.id()]);
+        assert_eq!(alarms.take_due(60), [(b.id(), 50)]);
         assert_eq!(alarms.next(), Some(100));
-        assert_eq!(alarms.take_due(60), Vec::<usize>::new());
+        assert_eq!(alarms.take_due(60), []);
     }
 }

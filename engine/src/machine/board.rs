@@ -31,8 +31,10 @@ use hardware::{
 
 use super::StartError;
 use super::input::Sockets;
+use super::lateness::LatenessSummary;
 use super::media::Media;
 use super::platform::Controllers;
+use super::timers::{self, Timer};
 use crate::firmware::Firmware;
 use crate::profile::Profile;
 use crate::session::Outlets;
@@ -69,11 +71,17 @@ pub struct Board {
     pub timed: Arc<Vec<Shared<dyn Device>>>,
     fabric: Option<Arc<Fabric>>,
     pit: Option<Shared<Pit>>,
+    rtc: Shared<Rtc>,
+    /// Alarm ids of the 8254 (if it is ours) and the RTC.
+    timer_alarms: (Option<usize>, usize),
     serial: Shared<SerialPort>,
     pub keyboard: Shared<I8042>,
     pub power: Shared<PowerManagement>,
     pub video: Shared<VgaCard>,
 }
+
+/// The interrupt controllers are given the first alarm.
+const FABRIC_ALARM: usize = 0;
 
 /// The board in the making.
 struct Assembly {
@@ -126,14 +134,15 @@ impl Board {
         let line = |number| Line::new(sink.clone(), number);
 
         // Timers. With the kernel's controllers the 8254 is the kernel's too.
-        let mut pit = None;
+        let (mut pit, mut pit_alarm) = (None, None);
         if fabric.is_some() {
             let (id, alarm) = alarm();
             let device = Pit::new(clock.clone(), line(irq::TIMER), alarm).install(bus);
             board.add_timed(&device, id);
-            pit = Some(device);
+            (pit, pit_alarm) = (Some(device), Some(id));
         }
         let (id, rtc_alarm) = alarm();
+        let timer_alarms = (pit_alarm, id);
         let rtc = Rtc::new(started.as_secs() as i64, clock.clone(), line(irq::RTC), rtc_alarm).install(bus);
         board.add_timed(&rtc, id);
 
@@ -238,6 +247,8 @@ impl Board {
             timed: Arc::new(board.timed),
             fabric,
             pit,
+            rtc,
+            timer_alarms,
             serial,
             keyboard,
             power,
@@ -301,6 +312,21 @@ impl Board {
     pub fn timer_edges(&self) -> (u64, u64) {
         let counts = self.pit.as_ref().map(|pit| pit.lock().counts());
         counts.map_or((0, 0), |counts| (counts.edges, counts.merged))
+    }
+
+    /// Every timer of the guest that is ours; `late` tells how late the device of an alarm was called.
+    pub fn timers(&self, now_ns: u64, late: impl Fn(usize) -> LatenessSummary) -> Vec<Timer> {
+        let mut all = Vec::new();
+        if let (Some(pit), (Some(alarm), _)) = (&self.pit, self.timer_alarms) {
+            all.extend(timers::of_pit(&pit.lock(), now_ns, late(alarm)));
+        }
+        all.push(timers::of_rtc(&self.rtc.lock(), now_ns, late(self.timer_alarms.1)));
+        if let Some(fabric) = &self.fabric {
+            let (state, counts) = (fabric.state(), fabric.counts());
+            let of_apic = |(cpu, lapic)| timers::of_apic(cpu, lapic, &counts, late(FABRIC_ALARM));
+            all.extend(state.lapics.iter().enumerate().map(of_apic));
+        }
+        all
     }
 
     /// Interrupts per line.

@@ -60,7 +60,7 @@ fn disturb(wiring: &Wiring, board: &Board, accesses: u32) {
         }
         if random.is_multiple_of(64) {
             wiring.clock.step(50_000);
-            for id in wiring.alarms.take_due(wiring.clock.now()) {
+            for (id, _) in wiring.alarms.take_due(wiring.clock.now()) {
                 board.timed[id].lock().advance();
             }
         }

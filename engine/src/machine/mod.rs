@@ -4,6 +4,7 @@ mod board;
 mod checkpoint;
 mod guest_bus;
 mod input;
+mod lateness;
 mod media;
 mod pci_setup;
 mod platform;
@@ -11,6 +12,7 @@ mod recent;
 mod screen;
 mod timekeeper;
 mod timeline;
+mod timers;
 mod turns;
 mod virtual_cpu;
 
@@ -34,6 +36,7 @@ use crate::session::Outlets;
 use crate::stats::{self, ExitCounts, PortCount, Stats, TimerCounts};
 use board::{Board, Wiring};
 use guest_bus::{Exits, MachineBus};
+use lateness::Lateness;
 use media::Media;
 use platform::Platform;
 use screen::Screen;
@@ -42,8 +45,10 @@ use turns::Turns;
 
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use input::{Input, Stamped};
+pub use lateness::LatenessSummary;
 pub use recent::Access;
 pub use timeline::STEP_NS;
+pub use timers::Timer;
 pub use turns::{EPOCH, PULSE_NS, Pulse, TURN};
 pub use virtual_cpu::{CpuCounts, Incident, VirtualCpu};
 
@@ -108,6 +113,7 @@ pub struct Machine {
     /// How vCPUs take turns, in a deterministic machine.
     turns: Option<Arc<Turns>>,
     account: Arc<Account>,
+    lateness: Arc<Vec<Lateness>>,
     screen: Arc<Screen>,
     exits: Arc<Exits>,
     wires: Arc<Wires>,
@@ -263,8 +269,11 @@ impl Machine {
         wires.cpus.store(Some(cpus.clone()));
         wires.entities.store(Some(entities.clone()));
         wires.turns.store(turns.clone());
+        let lateness: Arc<Vec<Lateness>> =
+            Arc::new(board.timed.iter().map(|_| Lateness::default()).collect());
         if turns.is_none() {
-            timekeeper::start(clock.clone(), alarms, bell.clone(), Arc::downgrade(&board.timed));
+            let devices = Arc::downgrade(&board.timed);
+            timekeeper::start(clock.clone(), alarms, bell.clone(), devices, lateness.clone());
         }
         let screen = Screen::start(board.video.clone(), outlets.waker.clone());
         Ok(Arc::new(Machine {
@@ -279,6 +288,7 @@ impl Machine {
             entities,
             turns,
             account,
+            lateness,
             screen,
             exits,
             wires,
@@ -590,6 +600,7 @@ impl Machine {
             devices: self.bus.counts(),
             interrupts: self.board.line_counts(),
             timers: TimerCounts {
+                guest: self.board.timers(self.clock.now(), |alarm| self.lateness[alarm].summary()),
                 guest_8254_edges: edges,
                 guest_8254_merged: merged,
                 host_slices: slices.iter().map(|(all, _)| all).sum(),

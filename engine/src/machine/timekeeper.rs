@@ -7,6 +7,8 @@ use std::time::Duration;
 use hardware::{Alarms, Clock, Device, Shared};
 use parking_lot::{Condvar, Mutex};
 
+use super::lateness::Lateness;
+
 /// Longest sleep; a clock whose rate was changed is noticed at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
@@ -48,11 +50,19 @@ impl Bell {
 }
 
 /// Starts the thread. It ends when `bell` is closed, or `devices` (indexed by alarm id) are gone.
-pub fn start(clock: Clock, alarms: Arc<Alarms>, bell: Arc<Bell>, devices: Weak<Vec<Shared<dyn Device>>>) {
+/// How late each device was called goes to `lateness`, of the same order.
+pub fn start(
+    clock: Clock,
+    alarms: Arc<Alarms>,
+    bell: Arc<Bell>,
+    devices: Weak<Vec<Shared<dyn Device>>>,
+    lateness: Arc<Vec<Lateness>>,
+) {
     let keep = move || {
         while let Some(devices) = devices.upgrade() {
             let now = clock.now();
-            for id in alarms.take_due(now) {
+            for (id, deadline) in alarms.take_due(now) {
+                lateness[id].record(now - deadline);
                 devices[id].lock().advance();
             }
             drop(devices);

@@ -17,10 +17,24 @@ pub struct InterruptCounts {
     pub messages: u64,
     /// Interprocessor commands sent.
     pub interprocessor: u64,
-    /// Local APIC timer expirations that reached their processor as an interrupt of their own.
-    pub timer_expired: u64,
-    /// Expirations merged into one because the machine was late.
-    pub timer_merged: u64,
+    /// Per processor: its local APIC's timer.
+    pub timers: Vec<TimerCount>,
+}
+
+/// What became of a local APIC timer's expirations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct TimerCount {
+    /// Reached the processor as an interrupt of their own.
+    pub expired: u64,
+    /// Merged into a later one because the machine was late.
+    pub merged: u64,
+}
+
+impl InterruptCounts {
+    /// Counters for `cpus` processors.
+    pub fn new(cpus: usize) -> InterruptCounts {
+        InterruptCounts { timers: vec![TimerCount::default(); cpus], ..InterruptCounts::default() }
+    }
 }
 
 impl Default for InterruptCounts {
@@ -32,8 +46,7 @@ impl Default for InterruptCounts {
             spurious: 0,
             messages: 0,
             interprocessor: 0,
-            timer_expired: 0,
-            timer_merged: 0,
+            timers: Vec::new(),
         }
     }
 }

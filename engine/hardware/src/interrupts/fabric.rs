@@ -134,7 +134,7 @@ impl Fabric {
             state: State::new(cpus),
             told: vec![false; cpus.max(1)],
             deadline: None,
-            counts: InterruptCounts::default(),
+            counts: InterruptCounts::new(cpus),
         };
         Arc::new(Fabric { inner: Mutex::new(inner), clock, alarm, tsc_hz, lines, messages })
     }
@@ -446,9 +446,9 @@ impl Inner {
     fn run_timer(&mut self, cpu: usize, now: Nanoseconds) {
         let Some(lapic) = self.state.lapics.get_mut(cpu) else { return };
         let times = lapic.advance(now);
-        if times > 0 {
-            self.counts.timer_expired += 1;
-            self.counts.timer_merged += times - 1;
+        if let Some(count) = self.counts.timers.get_mut(cpu).filter(|_| times > 0) {
+            count.expired += 1;
+            count.merged += times - 1;
         }
     }
 

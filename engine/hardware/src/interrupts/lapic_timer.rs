@@ -91,7 +91,8 @@ impl Timer {
         1 << ((bits + 1) & 7)
     }
 
-    fn period_ns(&self) -> u64 {
+    /// Guest nanoseconds from the initial count to zero.
+    pub fn period_ns(&self) -> u64 {
         u64::from(self.initial) * self.count_ns()
     }
 

@@ -6,4 +6,4 @@ pub mod pit;
 pub mod rtc;
 
 pub use pit::{Pit, PitCounts};
-pub use rtc::Rtc;
+pub use rtc::{Rtc, RtcCounts};

@@ -67,6 +67,19 @@ pub struct Mc146818 {
     seen_seconds: i64,
     /// The periodic tick up to which register C has been told.
     seen_period: u64,
+    /// Periodic ticks not yet taken by [`Mc146818::take_periods`]: all, and those that found the flag still set.
+    #[serde(skip)]
+    periods: RtcCounts,
+}
+
+/// What became of the periodic ticks, for the statistics and the timer scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RtcCounts {
+    /// Ticks while the periodic interrupt was enabled.
+    pub periods: u64,
+    /// Ticks among them that the guest was told of only together with another: register C was not yet read, or
+    /// the machine was late.
+    pub merged: u64,
 }
 
 impl Mc146818 {
@@ -88,6 +101,7 @@ impl Mc146818 {
             weekday_ahead: 0,
             seen_seconds: base_seconds,
             seen_period: 0,
+            periods: RtcCounts::default(),
         }
     }
 
@@ -160,6 +174,12 @@ impl Mc146818 {
         {
             let period = ticks_at(now, BASE_HZ) / ticks;
             if period != self.seen_period {
+                if self.cmos[REGISTER_B] & C_PERIODIC != 0 {
+                    let passed = period.saturating_sub(self.seen_period).max(1);
+                    let told = u64::from(self.cmos[REGISTER_C] & C_PERIODIC == 0);
+                    self.periods.periods = self.periods.periods.saturating_add(passed);
+                    self.periods.merged = self.periods.merged.saturating_add(passed - told);
+                }
                 self.seen_period = period;
                 self.cmos[REGISTER_C] |= C_PERIODIC;
             }
@@ -175,6 +195,17 @@ impl Mc146818 {
             }
             self.seen_seconds = second;
         }
+    }
+
+    /// Takes what was counted since the last call.
+    pub fn take_periods(&mut self) -> RtcCounts {
+        std::mem::take(&mut self.periods)
+    }
+
+    /// The period of the periodic interrupt in guest nanoseconds, while it is enabled.
+    pub fn periodic_ns(&self) -> Option<f64> {
+        let ticks = self.period_ticks().filter(|_| self.cmos[REGISTER_B] & C_PERIODIC != 0)?;
+        (!self.divider_in_reset()).then(|| ticks as f64 * 1e9 / BASE_HZ as f64)
     }
 
     /// When the output will next rise by itself; `None` while it is high, or if nothing is enabled.
@@ -346,7 +377,7 @@ impl Mc146818 {
             }
             self.adopt(now);
         }
-        if let Some(ticks) = self.period_ticks().filter(|&ticks| rate != Some(ticks)) {
+        if let Some(ticks) = self.period_ticks().filter(|&ticks| rate != Some(ticks) || was_in_reset) {
             self.seen_period = ticks_at(now, BASE_HZ) / ticks;
         }
     }
@@ -368,13 +399,14 @@ pub struct Rtc {
     clock: Clock,
     line: Line,
     alarm: Alarm,
+    counts: RtcCounts,
 }
 
 impl Rtc {
     /// A clock that shows `base_seconds` since 1970 (UTC) at guest time 0 and drives `line`. `alarm` must
     /// lead to its [`Device::advance`].
     pub fn new(base_seconds: i64, clock: Clock, line: Line, alarm: Alarm) -> Rtc {
-        Rtc { chip: Mc146818::new(base_seconds), clock, line, alarm }
+        Rtc { chip: Mc146818::new(base_seconds), clock, line, alarm, counts: RtcCounts::default() }
     }
 
     /// Puts it on the bus at 0x70 to 0x73.
@@ -387,6 +419,11 @@ impl Rtc {
     /// The chip, for the inspector.
     pub fn chip(&self) -> &Mc146818 {
         &self.chip
+    }
+
+    /// The counters since the machine was built.
+    pub fn counts(&self) -> RtcCounts {
+        self.counts
     }
 
     /// Seconds since 1970 that the guest's clock shows.
@@ -408,6 +445,9 @@ impl Rtc {
     fn settle(&mut self) {
         let now = self.clock.now();
         self.chip.advance(now);
+        let RtcCounts { periods, merged } = self.chip.take_periods();
+        self.counts.periods = self.counts.periods.saturating_add(periods);
+        self.counts.merged = self.counts.merged.saturating_add(merged);
         self.line.set(self.chip.output());
         self.alarm.set(self.chip.deadline(now));
     }

@@ -222,3 +222,22 @@ fn memory_has_two_banks_and_port_70_masks_nmi() {
     assert_eq!(board.read(0x0D), 0x80, "the battery is good");
     assert!(!board.rtc.lock().nmi_masked());
 }
+
+#[test]
+fn every_periodic_tick_is_delivered_or_merged() {
+    let board = Board::new();
+    board.write(0x0A, 0x26); // 1024 Hz
+    board.write(0x0B, 0x42);
+    let tick_ns = 1_000_000_000 / 1024 + 1;
+    for _ in 0..10 {
+        board.pass(tick_ns);
+        board.read(0x0C);
+    }
+    assert_eq!(board.rtc.lock().counts(), RtcCounts { periods: 10, merged: 0 });
+    board.pass(5 * tick_ns);
+    board.read(0x0C);
+    assert_eq!(board.rtc.lock().counts(), RtcCounts { periods: 15, merged: 4 }, "one request for five ticks");
+    board.write(0x0B, 2);
+    board.pass(1_000_000_000);
+    assert_eq!(board.rtc.lock().counts().periods, 15, "disabled, nothing is due");
+}

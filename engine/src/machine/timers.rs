@@ -1,0 +1,110 @@
+//! The guest's timers as the timer scope and `ctl timers` show them: what each is programmed to, when it is next due,
+//! what became of its ticks, and how late they came.
+
+use hardware::interrupts::{InterruptCounts, Lapic, Lvt, TimerCount, TimerMode};
+use hardware::timers::pit::{HZ, Pit};
+use hardware::timers::rtc::Rtc;
+use serde::Serialize;
+
+use super::lateness::LatenessSummary;
+
+/// One guest timer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Timer {
+    /// Which: "8254 channel 0", "RTC", "local APIC 1".
+    pub name: String,
+    /// Its mode in the datasheet's words; "off" when it does not tick.
+    pub mode: String,
+    /// Programmed period in guest nanoseconds, if it has one.
+    pub period_ns: Option<f64>,
+    /// Guest time of the next tick.
+    pub next_ns: Option<u64>,
+    /// Ticks that came due.
+    pub raised: u64,
+    /// Ticks that reached the interrupt controllers as requests of their own.
+    pub delivered: u64,
+    /// Ticks that reached the guest only together with a later one: it, or the host, was late.
+    pub merged: u64,
+    /// Interrupts of its vector that vCPUs took (local APIC timers).
+    pub acknowledged: Option<u64>,
+    /// How late the monitor kept its deadlines.
+    pub lateness: LatenessSummary,
+}
+
+const COUNTER_MODES: [&str; 6] = [
+    "0, interrupt on terminal count",
+    "1, one-shot by the gate",
+    "2, rate generator",
+    "3, square wave",
+    "4, strobe",
+    "5, strobe by the gate",
+];
+
+/// 8254 channel 0 drives IRQ 0; channels 1 and 2 drive nothing that interrupts.
+pub fn of_pit(pit: &Pit, now_ns: u64, lateness: LatenessSummary) -> Vec<Timer> {
+    let counts = pit.counts();
+    let timer = |index: usize| {
+        let counter = pit.chip().counter(index)?;
+        let count = counter.count();
+        let period_ns = count.filter(|_| counter.is_periodic());
+        let is_first = index == 0;
+        Some(Timer {
+            name: format!("8254 channel {index}"),
+            mode: match count {
+                Some(_) => COUNTER_MODES[usize::from(counter.mode()).min(5)].to_owned(),
+                None => "off".to_owned(),
+            },
+            period_ns: period_ns.map(|count| f64::from(count) * 1e9 / HZ as f64),
+            next_ns: pit.chip().next_edge(now_ns).filter(|_| is_first),
+            raised: if is_first { counts.edges } else { 0 },
+            delivered: if is_first { counts.edges - counts.merged } else { 0 },
+            merged: if is_first { counts.merged } else { 0 },
+            acknowledged: None,
+            lateness: if is_first { lateness } else { LatenessSummary::default() },
+        })
+    };
+    (0..3).filter_map(timer).collect()
+}
+
+/// The RTC's periodic interrupt, IRQ 8.
+pub fn of_rtc(rtc: &Rtc, now_ns: u64, lateness: LatenessSummary) -> Timer {
+    let (counts, period_ns) = (rtc.counts(), rtc.chip().periodic_ns());
+    Timer {
+        name: "RTC".to_owned(),
+        mode: if period_ns.is_some() { "periodic" } else { "off" }.to_owned(),
+        period_ns,
+        next_ns: rtc.chip().deadline(now_ns),
+        raised: counts.periods,
+        delivered: counts.periods - counts.merged,
+        merged: counts.merged,
+        acknowledged: None,
+        lateness,
+    }
+}
+
+/// A local APIC's timer.
+pub fn of_apic(cpu: usize, lapic: &Lapic, counts: &InterruptCounts, lateness: LatenessSummary) -> Timer {
+    let timer = lapic.timer();
+    let is_masked = lapic.lvt(Lvt::Timer) >> 16 & 1 != 0;
+    let periodic = matches!(timer.mode(), TimerMode::Periodic) && timer.initial() != 0;
+    let mode = match timer.mode() {
+        _ if is_masked => "off",
+        TimerMode::OneShot => "one-shot",
+        TimerMode::Periodic => "periodic",
+        TimerMode::TscDeadline => "TSC deadline",
+        TimerMode::Reserved => "reserved",
+    };
+    let TimerCount { expired, merged } = counts.timers.get(cpu).copied().unwrap_or_default();
+    let vector = (lapic.lvt(Lvt::Timer) & 0xFF) as usize;
+    Timer {
+        name: format!("local APIC {cpu}"),
+        mode: mode.to_owned(),
+        period_ns: periodic.then(|| timer.period_ns() as f64),
+        next_ns: timer.deadline().filter(|_| !is_masked),
+        raised: expired + merged,
+        delivered: expired,
+        merged,
+        acknowledged: counts.acknowledged.get(vector).copied(),
+        lateness,
+    }
+}
