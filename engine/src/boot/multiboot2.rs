@@ -128,7 +128,7 @@ pub fn load(kernel: Kernel, header: Header, room: Room) -> Result<Image, String>
     };
     let module = kernel.initrd.map(&mut place);
     let sections = match wishes.sections {
-        true => sections::read(&kernel.image, |bytes| place(bytes))?,
+        true => sections::read(&kernel.image, place)?,
         false => None,
     };
     let information = Information::new(&kernel.append, module.as_ref(), base, sections.as_ref(), room);

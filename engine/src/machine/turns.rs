@@ -172,7 +172,7 @@ impl Turns {
         if at.inbox.deadline().is_some_and(|due| due <= now) {
             at.inbox.deliver(now, &self.sockets);
         }
-        for id in self.alarms.take_due(now) {
+        for (id, _) in self.alarms.take_due(now) {
             self.timed[id].lock().advance();
         }
         if at.steps.is_multiple_of(EPOCH) && at.forgot_at != at.steps {

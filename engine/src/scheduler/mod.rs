@@ -400,6 +400,7 @@ impl State {
         let slice = self.running.swap_remove(at);
         let end = match (next, entity.status(|status| status.cut)) {
             (Next::Park, _) => SliceEnd::Parked,
+            (Next::Yield, _) => SliceEnd::Yielded,
             (Next::Ready, Some(cut)) => cut,
             (Next::Ready, None) => SliceEnd::Kicked,
         };

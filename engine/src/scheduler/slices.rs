@@ -13,6 +13,8 @@ const KEPT: usize = 4096;
 pub enum SliceEnd {
     /// It had nothing to do.
     Parked,
+    /// It spun for another vCPU and gave way.
+    Yielded,
     /// The monitor wanted something of it.
     Kicked,
     /// The quantum timer: its time was up.
