@@ -2,37 +2,12 @@
 ; Sources: ATA/ATAPI-6; Intel 82371SB datasheet, bus master IDE.
 
 %include "report.inc"
+%include "ide.inc"
 
 SECTORS equ 2048
 BUFFER  equ 0x1000
 BACK    equ 0x1200
 PRD     equ 0x1400
-MASTER  equ 0xC000                      ; where the bus master's ports are put
-
-%macro AWAIT_DATA 0
-        mov     dx, 0x1F7
-        AWAIT   dx, 0x88, 0x08
-%endmacro
-%macro AWAIT_IDLE 0
-        mov     dx, 0x1F7
-        AWAIT   dx, 0x88, 0x00
-%endmacro
-; SELECT sector, count
-%macro SELECT 2
-        OUT8    0x1F6, 0xE0
-        OUT8    0x1F2, %2
-        OUT8    0x1F3, (%1) & 0xFF
-        OUT8    0x1F4, (%1) >> 8 & 0xFF
-        OUT8    0x1F5, 0
-%endmacro
-%macro CONFIG 2                         ; function 1.1, register, dword
-        mov     eax, 0x80000900 | (%1)
-        mov     dx, 0xCF8
-        out     dx, eax
-        mov     eax, %2
-        mov     dx, 0xCFC
-        out     dx, eax
-%endmacro
 
         REAL_MODE_START
         PIC_START

@@ -55,8 +55,8 @@
 ; Mapped there.
         mov     rax, PDPT | 3
         mov     [PML4 + 256 * 8], rax
-        mov     qword [0x8010], 0x4242
-        mov     rbx, 0xFFFF800000008010
+        mov     qword [0x28010], 0x4242
+        mov     rbx, 0xFFFF800000028010
         CHECK   qword [rbx], e, 0x4242
         CHECK   dword [DIRECTORIES], e, 0xE7    ; accessed, dirty
 
@@ -102,24 +102,24 @@ after_aligned:
 
 ; FS and GS bases, SWAPGS.
         mov     ecx, 0xC0000100
-        mov     eax, 0x1000
+        mov     eax, 0x21000
         mov     edx, 0xFFFF8000
         wrmsr
         mov     rax, 0x1122334455667788
-        mov     [0x9000], rax
+        mov     [0x29000], rax
         CHECK   qword [fs:0x8000], e, rax
         mov     ecx, 0xC0000101
         xor     edx, edx
-        mov     eax, 0x8000
+        mov     eax, 0x28000
         wrmsr
         inc     ecx                     ; KERNEL_GS_BASE
-        mov     eax, 0x7000
+        mov     eax, 0x27000
         wrmsr
         mov     rax, [gs:0x1000]
-        CHECK   rax, e, [0x9000]
+        CHECK   rax, e, [0x29000]
         swapgs
         mov     rax, [gs:0x2000]
-        CHECK   rax, e, [0x9000]
+        CHECK   rax, e, [0x29000]
         swapgs
         mov     ecx, 0xC0000100
         mov     eax, 0
@@ -214,7 +214,7 @@ compatible:
         CHECK   eax, e, 0
         db      0x40                    ; inc eax, no REX
         CHECK   eax, e, 1
-        mov     ebx, 0x9000
+        mov     ebx, 0x29000
         CHECK   dword [ebx], e, 0x55667788
         mov     dword [resume64], from_compatible
         mov     dword [resume_rsp], 0x7800

@@ -7,50 +7,16 @@
 ; the limit of FS raised to reach the local APIC.
 ;
 ; Loaded at 0x7C00, entered in real mode. Sources: Intel SDM 3A, chapters 9.4 and 11 (local APIC).
-; Assemble: nasm -f bin -o smp.bin smp.asm
 
         org     0x7C00
 
 ROUNDS          equ 20000               ; counts of each processor
 PINGS           equ 200                 ; interrupts to all others, each answered
-STACKS          equ 0xA000              ; 256 bytes per processor, from here on
-OTHER_START     equ 0x8000              ; a page boundary below 1 MiB
+OTHER_START equ 0x8000                  ; a page boundary below 1 MiB: where the others begin
+%include "smp.inc"
 
-APIC            equ 0xFEE00000
-APIC_ID         equ 0x20
-APIC_EOI        equ 0xB0
-APIC_SPURIOUS   equ 0xF0
-APIC_COMMAND    equ 0x300
-APIC_TO         equ 0x310
-
-OTHERS          equ 0xC0000             ; destination shorthand
-INIT            equ 0x4500              ; assert, edge
-STARTUP         equ 0x4600
-NMI             equ 0x4400
-FIXED           equ 0x4000
 ANSWER_VECTOR   equ 0x40
 PING_VECTOR     equ 0x41
-
-DATA            equ 8
-
-        bits    16
-
-; Raises the limit of FS; needs no stack.
-%macro  reach_apic 0
-        lgdt    [gdt_pointer]
-        mov     eax, cr0
-        or      al, 1
-        mov     cr0, eax
-        mov     bx, DATA
-        mov     fs, bx
-        and     al, 0xFE
-        mov     cr0, eax
-        mov     dword [fs:dword APIC + APIC_SPURIOUS], 0x1FF
-%endmacro
-
-%macro  command 1
-        mov     dword [fs:dword APIC + APIC_COMMAND], %1
-%endmacro
 
 start:  cli
         cld
@@ -165,42 +131,7 @@ report: mov     si, text_cpus
 .stop:  hlt
         jmp     .stop
 
-; INIT, 10 ms, STARTUP, 200 us, STARTUP: as the manual has it.
-start_others:
-        command OTHERS | INIT
-        mov     eax, 10000
-        call    delay
-        command OTHERS | STARTUP | OTHER_START >> 12
-        mov     eax, 200
-        call    delay
-        command OTHERS | STARTUP | OTHER_START >> 12
-        mov     eax, 200
-        ; falls through
-
-; Waits EAX microseconds (at most 50 000) by channel 2 of the 8254.
-delay:  push    cx
-        mov     ecx, 1193
-        mul     ecx
-        mov     ecx, 1000
-        div     ecx
-        mov     cx, ax
-        in      al, 0x61
-        and     al, 0xFC                ; gate low, no sound
-        out     0x61, al
-        mov     al, 0xB0                ; channel 2, both bytes, mode 0
-        out     0x43, al
-        mov     al, cl
-        out     0x42, al
-        mov     al, ch
-        out     0x42, al
-        in      al, 0x61
-        or      al, 1                   ; gate high: it counts
-        out     0x61, al
-.wait:  in      al, 0x61
-        test    al, 0x20                ; its output
-        jz      .wait
-        pop     cx
-        ret
+        smp_routines
 
 ; What every processor does at the same time: ROUNDS locked increments, and as many plain ones under a
 ; spin lock.
@@ -237,42 +168,12 @@ nmi_interrupt:
         lock inc dword [nmis]
         iret
 
-; Prints the text at SI and the number in EAX.
-tell:   push    eax
-.text:  lodsb
-        test    al, al
-        jz      .number
-        out     0xE9, al
-        jmp     .text
-.number:
-        pop     eax
-        mov     ebx, 10
-        xor     cx, cx
-.digit: xor     edx, edx
-        div     ebx
-        push    dx
-        inc     cx
-        test    eax, eax
-        jnz     .digit
-.out:   pop     ax
-        add     al, '0'
-        out     0xE9, al
-        loop    .out
-        ret
-
 text_cpus:      db "cpus ", 0
 text_counter:   db " counter ", 0
 text_guarded:   db " guarded ", 0
 text_pings:     db " pings ", 0
 text_nmis:      db " nmis ", 0
 text_started:   db " started ", 0
-
-        align   8
-gdt:    dq      0
-        dq      0x00CF92000000FFFF
-gdt_pointer:
-        dw      15
-        dd      gdt
 
         align   4
 first_id:       dd 0

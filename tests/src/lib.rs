@@ -146,9 +146,9 @@ impl Guest {
         }
         let registers = self.session.registers(0);
         let words = registers.as_ref().map(|r| r.general.map(|word| format!("{word:x}")).join(" "));
-        let got = registers.as_ref().map_or(0, |r| r.general[5]);
+        let [check, got] = [0, 5].map(|index| registers.as_ref().map_or(0, |r| r.general[index]));
         panic!(
-            "{:?}: {ending:?}: a check failed with EAX {got:#x}\nregisters: {}\nflags: {:x?}\ndebug console: {}\nserial: {}",
+            "{:?}: {ending:?}: check {check} failed with EAX {got:#x}\nregisters: {}\nflags: {:x?}\ndebug console: {}\nserial: {}",
             self.platform,
             words.unwrap_or_default(),
             registers.map(|r| r.rflags),

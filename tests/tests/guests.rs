@@ -25,17 +25,28 @@ struct Case {
 /// protected mode, task switches, newer instructions.
 const DEMANDING: &[&str] = &[
     "breakpoints",
+    "code_pages",
+    "code_stores",
     "cpuid",
+    "gates",
     "ioapic",
     "lapic",
     "long",
+    "nested",
+    "nmi",
     "pae",
     "paging",
     "protected",
+    "restart",
     "rings",
+    "rings64",
     "single_step",
+    "steps",
     "strings",
     "task",
+    "translations",
+    "v8086",
+    "watchpoints",
 ];
 
 /// Whether the host's KVM interprets instructions.
@@ -60,21 +71,62 @@ impl Case {
                 println!("skipped: {} on {platform:?}: {why}", self.name);
                 continue;
             }
-            if platform.backend == Backend::Kvm && DEMANDING.contains(&self.name) && kvm_interprets() {
-                println!(
-                    "skipped: {} on {platform:?}: this host's KVM interprets, and not all of it",
-                    self.name
-                );
-                continue;
-            }
             act(&Guest::flat_in(profile(), &code, platform), platform);
         }
     }
 
     fn pass(&self) {
-        self.each(|| Profile::new("guest"), |guest, _| guest.wait_pass(PATIENCE));
+        self.pass_in(|| Profile::new("guest"));
+    }
+
+    /// Passes in the machine of `profile`; where KVM interprets, a demanding guest may end at an instruction that
+    /// KVM itself says it cannot do.
+    fn pass_in(&self, profile: impl Fn() -> Profile) {
+        self.each(profile, |guest, platform| {
+            let may_stop =
+                platform.backend == Backend::Kvm && DEMANDING.contains(&self.name) && kvm_interprets();
+            match may_stop.then(|| self.gap(guest)).flatten() {
+                Some(gap) => println!("skipped: {} on {platform:?}, which interprets: {gap}", self.name),
+                None => guest.wait_pass(PATIENCE),
+            }
+        });
+    }
+
+    /// What KVM could not do for this guest, which has ended for it.
+    fn gap(&self, guest: &Guest) -> Option<String> {
+        match guest.wait_end(PATIENCE) {
+            Ending::Failed(why) if why.contains("KVM cannot emulate the guest's instruction") => Some(why),
+            Ending::DebugExit(UNEXPECTED_FAULT) => {
+                let registers = guest.session().registers(0)?;
+                let [vector, error_code, at] =
+                    [general::RBP, general::RCX, general::RBX].map(|index| registers.general[index]);
+                let code = assembler::binary(self.name);
+                let instruction = code.get(usize::try_from(at).ok()?.checked_sub(LOAD_ADDRESS)?..)?;
+                let refused = vector == 13 && error_code == 0 && instruction.starts_with(&MOV_CR0_EAX);
+                refused
+                    .then(|| format!("#GP(0) for MOV CR0, EAX at {at:#x}, which sets PG outside long mode"))
+            }
+            Ending::DebugExit(value) => {
+                let gap = GAPS.iter().find(|(end, _)| *end == value)?;
+                Some(gap.1.to_owned())
+            }
+            _ => None,
+        }
     }
 }
+
+/// How a guest ends that has found one of these, which the architecture does not allow and interpreting KVMs do.
+const GAPS: &[(u8, &str)] = &[
+    (251, "data breakpoints are not looked at"),
+    (252, "a write across two pages is made in the first before the second one faults"),
+    (253, "an interrupt comes later than one instruction after STI"),
+];
+/// How a guest in protected mode ends on a fault it does not expect: EBP, ECX and EBX tell of it (protected.inc).
+const UNEXPECTED_FAULT: u8 = 255;
+/// Where guests are loaded.
+const LOAD_ADDRESS: usize = 0x7C00;
+/// MOV CR0, EAX. Some KVMs know paging in long mode alone, and refuse it before.
+const MOV_CR0_EAX: [u8; 3] = [0x0F, 0x22, 0xC0];
 
 /// One test per guest. A guest in brackets has its test further down.
 macro_rules! guests {
@@ -103,37 +155,52 @@ fn case(name: &str) -> &'static Case {
 guests! {
     a20;
     breakpoints;
+    #[own] code_dma;
+    code_pages;
+    code_stores;
     cpuid;
     dma;
+    gates;
     ide_absent;
     #[own] ide_disk;
     ioapic;
     #[own] keyboard;
     lapic;
+    #[own] litmus;
     long;
+    nested;
+    nmi;
     pae;
     paging;
     #[own] pci;
-    pic: not on KERNEL, because "its last check, a key by command 0xD2, does not arrive there; the cause is not known yet";
+    pic;
+    pic_special: not on KERNEL, because "the kernel's 8259A keeps special mask mode without acting on it, and a poll there puts nothing in service";
     pic_withdrawn: not on KERNEL, because "the kernel's 8259A keeps a request whose line fell";
     pit: not on KERNEL, because "the kernel's 8254 tells no null count";
     #[own] power_off;
     protected;
+    #[own] registers;
     #[own] reset_8042;
     #[own] reset_92;
     #[own] reset_cf9;
+    restart;
     rings;
+    rings64;
     rtc;
     self_modifying;
     single_step;
     #[own] smp;
+    steps;
     strings;
     task;
+    translations;
     #[own] triple_fault;
     #[own] uart;
+    v8086;
     #[own] vbe;
     #[own] vga_13h;
     #[own] vga_planar;
+    watchpoints;
 }
 
 #[test]
@@ -188,25 +255,40 @@ fn pci() {
     );
 }
 
+/// A machine with a disk of 1 MiB, which begins as `sectors` say.
+fn with_disk(disk: &RefCell<tempfile::NamedTempFile>, sectors: &[(usize, &[u8])]) -> Profile {
+    // One for each platform: the machine before may not have let go of its own yet.
+    *disk.borrow_mut() = tempfile::NamedTempFile::new().expect("a temporary file");
+    let path = disk.borrow().path().to_owned();
+    let mut content = vec![0; 1 << 20];
+    for &(sector, bytes) in sectors {
+        content[sector * 512..][..bytes.len()].copy_from_slice(bytes);
+    }
+    std::fs::write(&path, &content).expect("room for a small disk");
+    let mut profile = Profile::new("disk");
+    profile.disks = vec![path];
+    profile
+}
+
 #[test]
 fn ide_disk() {
     let disk = RefCell::new(tempfile::NamedTempFile::new().expect("a temporary file"));
-    let profile = || {
-        // One for each platform: the machine before may not have let go of its own yet.
-        *disk.borrow_mut() = tempfile::NamedTempFile::new().expect("a temporary file");
-        let path = disk.borrow().path().to_owned();
-        let mut content = vec![0; 1 << 20];
-        content[..7].copy_from_slice(b"VITRINE");
-        std::fs::write(&path, &content).expect("room for a small disk");
-        let mut profile = Profile::new("disk");
-        profile.disks = vec![path];
-        profile
-    };
-    case("ide_disk").each(profile, |guest, platform| {
-        guest.wait_pass(PATIENCE);
-        let written = std::fs::read(disk.borrow().path()).expect("the disk");
-        assert_eq!(written[5 * 512..5 * 512 + 4], 0xFEED_C0DEu32.to_le_bytes(), "{platform:?}");
-    });
+    case("ide_disk").each(
+        || with_disk(&disk, &[(0, b"VITRINE")]),
+        |guest, platform| {
+            guest.wait_pass(PATIENCE);
+            let written = std::fs::read(disk.borrow().path()).expect("the disk");
+            assert_eq!(written[5 * 512..5 * 512 + 4], 0xFEED_C0DEu32.to_le_bytes(), "{platform:?}");
+        },
+    );
+}
+
+#[test]
+fn code_dma() {
+    let disk = RefCell::new(tempfile::NamedTempFile::new().expect("a temporary file"));
+    let routine = |byte: u8| [0x66, 0xB8, byte, byte, byte, byte, 0xCB]; // MOV EAX, imm32; RETF
+    let (first, second) = (routine(0x11), routine(0x22));
+    case("code_dma").pass_in(|| with_disk(&disk, &[(1, &first), (2, &second)]));
 }
 
 /// What a 6-bit colour value is on a screen of 8 bits: the top bits again.
@@ -318,4 +400,36 @@ fn triple_fault() {
             assert_eq!(vectors, [6, 13, 13, 8, 13]);
         }
     });
+}
+
+/// Where the guest `registers` is behind its last OUT: CLI, HLT and a jump back to CLI follow, the last four bytes.
+fn end_address() -> u64 {
+    (LOAD_ADDRESS + assembler::binary("registers").len() - 4) as u64
+}
+
+/// All registers of all backends, whole: hidden parts of segments, tables, control and debug registers, MSRs, x87.
+#[test]
+fn registers() {
+    let (all, end) = (RefCell::new(Vec::new()), end_address());
+    case("registers").each(
+        || Profile::new("registers"),
+        |guest, platform| {
+            guest.wait_pass(PATIENCE);
+            let last = guest.session().registers(0).expect("the last registers");
+            let mut registers = (*last).clone();
+            registers.msrs.tsc_offset = 0; // of each backend's own clock
+            registers.msrs.apic_base = 0; // whoever has the local APIC has it
+            // CLI, HLT and a jump follow the OUT that ends it, and the end may find the guest there.
+            let after = registers.rip - end;
+            assert!(after <= 4, "{platform:?}: ended at {:#x}", registers.rip);
+            (registers.rip, registers.halted) = (end, false);
+            all.borrow_mut().push((platform, registers));
+        },
+    );
+    let all = all.into_inner();
+    let (first, registers) = &all[0];
+    assert_eq!(registers.general[general::RBX], 0xBBBB_BBBB, "the guest's own end");
+    for (platform, others) in &all[1..] {
+        assert_eq!(others, registers, "{platform:?} and {first:?}");
+    }
 }

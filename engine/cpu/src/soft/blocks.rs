@@ -408,7 +408,8 @@ impl Cpu {
             if second == NONE {
                 return Ok(Some(id));
             }
-            let next = self.translate_code(self.code_linear(rip + bytes - 1))?;
+            // A fault there is at the page's first byte.
+            let next = self.translate_code(self.code_linear(rip + bytes - 1) & !0xFFF)?;
             if next.host.offset == second {
                 return Ok(Some(id));
             }

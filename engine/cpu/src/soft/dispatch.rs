@@ -1,7 +1,7 @@
 //! The loop around blocks: events first, then a block found or decoded and everything it is linked to, until
 //! the budget is used up or something leaves it; faults delivered; single steps where they must be.
 
-use iced_x86::Mnemonic;
+use iced_x86::{Instruction, Mnemonic};
 
 use super::blocks::Cold;
 use super::fault::Fault;
@@ -32,7 +32,7 @@ impl Outcome {
         Outcome { fault: None, link_from: std::ptr::null(), breakpoint: false };
 }
 
-fn is_debug_trap(event: Event) -> bool {
+pub(super) fn is_debug_trap(event: Event) -> bool {
     event.vector == 1 && event.kind == EventKind::Exception
 }
 
@@ -73,6 +73,7 @@ impl Cpu {
                 return Stop::Breakpoint(linear);
             }
             let shadowed = self.interrupt_shadow && !self.shadow_of_sti;
+            let waiting = self.pending.is_some();
             let hits = if at_breakpoint && !shadowed { self.debug_hit(linear) } else { 0 };
             let is_single = at_breakpoint
                 || alone
@@ -95,6 +96,9 @@ impl Cpu {
             remaining = remaining.saturating_sub(executed);
             if let Some(fault) = self.outcome.fault.take() {
                 self.outcome.link_from = std::ptr::null();
+                if !waiting {
+                    self.drop_debug_trap(); // of an instruction that was not completed
+                }
                 if fault == Fault::uncounted() {
                     alone = true;
                     continue;
@@ -197,12 +201,17 @@ impl Cpu {
         waits
     }
 
+    /// The trap flag's #DB, pending: one trap tells of the step and of a breakpoint the instruction met.
+    pub(super) fn single_step_trap(&mut self) {
+        self.trap_after(1 << 14); // DR6.BS
+    }
+
     /// One instruction, with what TF, RF and the interrupt shadow mean for it.
     fn step(&mut self) -> u64 {
         self.tidy_blocks();
         self.leave_block = false;
         self.interrupt_shadow = false;
-        let before = self.system_flags;
+        let (before, rip) = (self.system_flags, self.rip);
         let op = match self.single_block() {
             Ok(op) => op,
             Err(fault) => {
@@ -212,31 +221,39 @@ impl Cpu {
         };
         self.budget = 1;
         // SAFETY: the block lives until the next `single_block`.
-        let mnemonic = unsafe {
+        let instruction = unsafe {
             let is_cold = (*op).bytes == IS_COLD;
-            let mnemonic = if is_cold {
-                (*((*op).extra as *const Cold)).instruction.mnemonic()
-            } else {
-                Mnemonic::INVALID
-            };
+            let instruction =
+                if is_cold { (*((*op).extra as *const Cold)).instruction } else { Instruction::default() };
             ((*op).run)(self, op);
-            mnemonic
+            instruction
         };
+        let mnemonic = instruction.mnemonic();
         self.outcome.link_from = std::ptr::null();
         let executed = (1 - self.budget) as u64;
         if self.outcome.fault.is_some() {
             return executed;
         }
-        if before & flag::RF != 0 {
+        let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+        if repeats && self.rip == rip {
+            self.system_flags |= flag::RF; // between two elements: its breakpoint was met already
+        } else if before & flag::RF != 0
+            && !matches!(mnemonic, Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq)
+        {
             self.system_flags &= !flag::RF;
         }
-        let is_int = matches!(mnemonic, Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into);
+        let is_exempt = match mnemonic {
+            Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into => true,
+            // SYSCALL and SYSRET go by the flag as they leave it; SYSRET sees to it itself.
+            Mnemonic::Syscall => self.system_flags & flag::TF == 0,
+            Mnemonic::Sysret | Mnemonic::Sysretq => true,
+            _ => false,
+        };
         // MOV SS and POP SS hold the trap off too, STI does not
         let held_off = self.interrupt_shadow && !self.shadow_of_sti;
-        if before & flag::TF != 0 && !is_int && !held_off {
-            // One trap tells of the step and of a breakpoint the instruction met.
-            let met = self.drop_debug_trap();
-            self.debug[4] = if met { self.debug[4] } else { self.debug[4] & !15 } | 1 << 14; // DR6.BS
+        if before & flag::TF != 0 && !is_exempt && !held_off {
+            self.single_step_trap();
+            self.pending = None;
             self.outcome.fault = Some(Fault::debug());
         }
         executed

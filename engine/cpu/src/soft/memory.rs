@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::bus::HostPage;
 use crate::registers::{Event, EventKind, Segment, segment};
 use crate::soft::descriptor::attribute;
+use crate::soft::dispatch::is_debug_trap;
 use crate::soft::fault::{Fallible, Fault};
 use crate::soft::page_cache::{CachedPages, memory_page};
 use crate::soft::segmentation::is_canonical;
@@ -199,15 +200,19 @@ impl Cpu {
     }
 
     /// Data and port breakpoints are traps: #DB waits for the end of the instruction.
-    fn trap_after(&mut self, hits: u64) {
+    /// What DR6 tells of is that of one instruction.
+    pub(super) fn trap_after(&mut self, hits: u64) {
         if hits != 0 {
-            self.debug[4] = self.debug[4] & !15 | hits;
+            if !self.pending.is_some_and(is_debug_trap) {
+                self.debug[4] &= !15;
+            }
+            self.debug[4] |= hits;
             self.pending = Some(Event { vector: 1, error_code: None, kind: EventKind::Exception });
             self.leave_block = true;
         }
     }
 
-    fn watch_access(&mut self, linear: u64, bytes: u64, write: bool) {
+    pub(super) fn watch_access(&mut self, linear: u64, bytes: u64, write: bool) {
         let hits = self.watchpoints(linear, bytes, write);
         self.trap_after(hits);
     }

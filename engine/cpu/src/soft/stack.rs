@@ -104,6 +104,7 @@ impl Stack {
         let pointer = truncate(self.visible().wrapping_sub(bytes as u64), self.width());
         let linear = self.aligned_linear(cpu, pointer, bytes as u64)?;
         cpu.write_linear_as(self.cpl, linear, bytes, value)?;
+        cpu.watch_access(linear, bytes as u64, true);
         self.place(pointer);
         Ok(())
     }
@@ -119,7 +120,9 @@ impl Stack {
     pub fn peek(&self, cpu: &mut Cpu, distance: u64, bytes: usize) -> Fallible<u64> {
         let offset = truncate(self.visible().wrapping_add(distance), self.width());
         let linear = self.aligned_linear(cpu, offset, bytes as u64)?;
-        cpu.read_linear_as(self.cpl, linear, bytes)
+        let value = cpu.read_linear_as(self.cpl, linear, bytes)?;
+        cpu.watch_access(linear, bytes as u64, false);
+        Ok(value)
     }
 
     /// Moves the pointer up.

@@ -73,6 +73,9 @@ fn sysret(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     cpu.rip = rip;
     cpu.set_flags(cpu.general[11] & 0x3C_7FD7 | 2);
     cpu.load_flat(code | 3, base.wrapping_add(8) | 3, long, 3);
+    if cpu.system_flags & flag::TF != 0 {
+        cpu.single_step_trap(); // at once: as if SYSCALL had just been completed
+    }
     Ok(Flow::Jumped)
 }
 
