@@ -53,7 +53,7 @@ impl Random {
             2 => (1u64 << self.pick(&[7, 8, 15, 16, 31, 32, 63])) - self.below(2),
             3 => self.below(256),
             4 => self.next() & 0xFFFF_FFFF,
-            5 => u64::from(self.next() as u32 as i32 as u64),
+            5 => self.next() as u32 as i32 as u64,
             _ => self.next(),
         }
     }

@@ -88,7 +88,7 @@ impl Software {
     pub fn clean(&mut self) {
         for (page, rights) in RIGHTS.into_iter().enumerate() {
             let entry = PAGE_TABLE + 8 * ((BASE >> 12 & 511) + page as u64);
-            let mut value = WINDOW + 4096 * page as u64 | 5;
+            let mut value = (WINDOW + 4096 * page as u64) | 5;
             value |= u64::from(rights.writable()) << 1 | u64::from(!rights.executable()) << 63;
             self.bus.put64(entry, if rights == Rights::Absent { 0 } else { value });
         }

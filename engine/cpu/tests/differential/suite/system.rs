@@ -233,7 +233,7 @@ impl Guest {
                 self.put64(TSS + 4 + 8 * ring, (STACKS + 0x1000 * ring + 0xF00) | (0x10 + ring) << 32);
             }
             self.put64(TSS + 8, u64::from(DATA_0));
-            self.put64(TSS + 4, STACKS + 0xF00 | u64::from(DATA_0) << 32);
+            self.put64(TSS + 4, (STACKS + 0xF00) | u64::from(DATA_0) << 32);
         }
         self.put(TSS + 0x66, &0x68u16.to_le_bytes()); // the I/O permission map follows
         self.put(TSS + 0x68, &[0xFF; 0x20]);

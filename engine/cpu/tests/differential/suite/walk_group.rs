@@ -89,7 +89,7 @@ impl Walks {
             // page-directory pointers with reserved bits would not load
             let at = mode.cr3 as usize;
             for n in 0..4 {
-                let table = TABLES + (random.below(TABLE_COUNT) << 12) | u64::from(!random.one_in(8));
+                let table = (TABLES + (random.below(TABLE_COUNT) << 12)) | u64::from(!random.one_in(8));
                 memory[at + 8 * n..at + 8 * n + 8].copy_from_slice(&table.to_le_bytes());
             }
         }
@@ -131,7 +131,7 @@ impl Walks {
                 | u64::from(mode.pae) << 5
                 | u64::from(mode.smep) << 20
                 | u64::from(mode.smap) << 21,
-            efer: u64::from(mode.long) * 0x500 | u64::from(mode.nxe) << 11,
+            efer: (u64::from(mode.long) * 0x500) | u64::from(mode.nxe) << 11,
             pdptes: [0; 4],
             physical_bits: mode.physical_bits as u8,
             gigabyte_pages: true,

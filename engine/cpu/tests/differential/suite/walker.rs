@@ -140,7 +140,7 @@ fn finish(
         (true, Access::Fetch) => user_page && !no_execute,
         (false, Access::Read) => !(user_page && mode.smap && !mode.ac),
         (false, Access::Write) => !(user_page && mode.smap && !mode.ac) && (writable || !mode.write_protect),
-        (false, Access::Fetch) => !no_execute && !(user_page && mode.smep),
+        (false, Access::Fetch) => !(no_execute || user_page && mode.smep),
     };
     if !allowed {
         return None;
