@@ -4,7 +4,9 @@
 pub mod cable;
 pub mod link;
 pub mod mac;
+pub mod nat;
 
 pub use cable::{Capacity, End, cable};
 pub use link::{Counts, Flow, Link, Waker};
 pub use mac::Mac;
+pub use nat::{Forward, Nat, NatCounts, NatError, Options as NatOptions, Subnet};
