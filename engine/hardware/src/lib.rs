@@ -23,6 +23,7 @@ pub mod interrupts;
 pub mod layout;
 pub mod line;
 pub mod memory;
+pub mod net;
 pub mod pci;
 pub mod requests;
 pub mod serial;

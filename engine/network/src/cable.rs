@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::link::{Counts, ETHERNET_HEADER, Flow, LONGEST_FRAME, Link, STANDARD_FRAME, Waker};
+use crate::link::{Counts, ETHERNET_HEADER, Flow, LONGEST_FRAME, Link, STANDARD_FRAME, VLAN_TAG, Waker};
 
 /// Room of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub fn cable(capacity: Capacity) -> (Arc<End>, Arc<End>) {
         wakers: Default::default(),
         longest: [AtomicUsize::new(STANDARD_FRAME), AtomicUsize::new(STANDARD_FRAME)],
         up: AtomicBool::new(true),
+        abandoned: AtomicBool::new(false),
     });
     (Arc::new(End { cable: cable.clone(), side: 0 }), Arc::new(End { cable, side: 1 }))
 }
@@ -50,6 +51,8 @@ struct Cable {
     /// The longest frame each side takes.
     longest: [AtomicUsize; 2],
     up: AtomicBool,
+    /// One side's end is gone for good.
+    abandoned: AtomicBool,
 }
 
 /// One direction.
@@ -137,7 +140,22 @@ impl Cable {
     }
 }
 
+impl Drop for End {
+    fn drop(&mut self) {
+        self.cable.abandoned.store(true, Ordering::Relaxed);
+        // What this end wanted to be told is of no interest any more, and may hold others.
+        self.cable.wakers[self.side].lock().take();
+        self.set_up(false);
+        self.cable.wake(self.far());
+    }
+}
+
 impl End {
+    /// Whether the far end is gone for good.
+    pub fn is_abandoned(&self) -> bool {
+        self.cable.abandoned.load(Ordering::Relaxed)
+    }
+
     fn far(&self) -> usize {
         1 - self.side
     }
@@ -151,7 +169,7 @@ impl End {
     }
 
     fn push(&self, frame: &[u8], when_refused: impl FnOnce(&mut Way)) -> Taken {
-        let fits = (ETHERNET_HEADER..=self.longest_frame()).contains(&frame.len());
+        let fits = (ETHERNET_HEADER..=self.longest_frame() + VLAN_TAG).contains(&frame.len());
         let mut way = self.outgoing().lock();
         if !fits || !self.is_up() {
             way.flow.dropped += 1;
@@ -302,7 +320,7 @@ mod tests {
     #[test]
     fn only_lengths_the_far_end_takes_arrive() {
         let (a, b) = cable(Capacity::default());
-        for length in [0, 13, STANDARD_FRAME + 1] {
+        for length in [0, 13, STANDARD_FRAME + VLAN_TAG + 1] {
             a.send(&vec![0; length]);
         }
         assert_eq!(a.counts().sent, Flow { frames: 0, bytes: 0, dropped: 3 });

@@ -9,8 +9,11 @@ pub const STANDARD_FRAME: usize = ETHERNET_HEADER + 1500;
 /// Longest frame any link carries: an IPv4 packet of full length, not cut into segments.
 pub const LONGEST_FRAME: usize = ETHERNET_HEADER + 65_535;
 
-/// Called, from any thread and with no lock of the link held, when there is a reason to look at a link.
-/// It must not block, and not call the link itself.
+/// Bytes of a VLAN tag, which comes on top of any length (IEEE 802.1Q).
+pub const VLAN_TAG: usize = 4;
+
+/// Called, from any thread and with no lock of the link held, when there is a reason to look at a link. It
+/// must not block, and not take a device's lock: the caller may hold one.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// One end of an Ethernet cable: frames in, frames out, without frame check sequences.

@@ -112,7 +112,7 @@ mod tests {
                     take(&mut fragments, &fragment(7, n * 1480, *n < 2, part), Instant::now())
                 })
                 .collect();
-            assert_eq!(done, [data.clone()]);
+            assert_eq!(done, std::slice::from_ref(&data));
             assert!(fragments.0.is_empty());
         }
     }
