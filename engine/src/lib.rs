@@ -13,6 +13,7 @@ pub mod scheduler;
 pub mod session;
 pub mod stats;
 
+pub use ::network;
 pub use cpu::Registers;
 pub use hardware::input::Key;
 pub use library::{Library, LibraryError};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use network::{Forward, Mac};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, InterruptMode};
@@ -42,6 +43,15 @@ pub struct Profile {
     /// Floppy image.
     #[serde(default)]
     pub floppy: Option<PathBuf>,
+    /// What the network card's cable leads to.
+    #[serde(default)]
+    pub network: Network,
+    /// Which network card.
+    #[serde(default)]
+    pub nic: Nic,
+    /// The card's address; without one, it is made from the machine's name and stays the same.
+    #[serde(default)]
+    pub mac: Option<Mac>,
     /// Writes to disks go to an overlay that is thrown away at the end.
     #[serde(default)]
     pub snapshot: bool,
@@ -75,6 +85,68 @@ pub struct Deterministic {
 impl Default for Deterministic {
     fn default() -> Deterministic {
         Deterministic { seed: 0, start_seconds: year_2000() }
+    }
+}
+
+/// What the network card's cable leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Network {
+    /// There is no card.
+    None,
+    /// The world, by the host's own sockets.
+    Nat {
+        /// Ports of the host that lead to ports of the guest.
+        #[serde(default)]
+        forwards: Vec<Forward>,
+        /// Whether the gateway's address leads to the host's loopback, and so to services that trust
+        /// everyone on this host.
+        #[serde(default)]
+        host_loopback: bool,
+    },
+    /// The switch of this name, which all machines that name it share.
+    Switch(String),
+    /// This tap interface of the host.
+    Tap(String),
+}
+
+impl Default for Network {
+    fn default() -> Network {
+        Network::Nat { forwards: Vec::new(), host_loopback: false }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    /// `nat`, `none`, `switch:NAME` or `tap:NAME`.
+    fn from_str(text: &str) -> Result<Network, String> {
+        match (text, text.split_once(':')) {
+            ("nat", _) => Ok(Network::default()),
+            ("none", _) => Ok(Network::None),
+            (_, Some(("switch", name))) if !name.is_empty() => Ok(Network::Switch(name.to_owned())),
+            (_, Some(("tap", name))) if !name.is_empty() => Ok(Network::Tap(name.to_owned())),
+            _ => Err("write nat, none, switch:NAME or tap:NAME".to_owned()),
+        }
+    }
+}
+
+/// Which network card the guest sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Nic {
+    /// Intel 82540EM, which most systems know.
+    #[default]
+    E1000,
+}
+
+impl FromStr for Nic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Nic, String> {
+        match text {
+            "e1000" => Ok(Nic::E1000),
+            _ => Err("write e1000".to_owned()),
+        }
     }
 }
 
@@ -124,6 +196,8 @@ pub const MAX_DISKS: usize = 4;
 const fn year_2000() -> u64 {
     946_684_800
 }
+/// Longest name of a host's interface (IFNAMSIZ, with its final zero, is 16).
+const LONGEST_INTERFACE_NAME: usize = 15;
 
 const fn one() -> u32 {
     1
@@ -218,6 +292,9 @@ impl Profile {
             cdrom: None,
             disks: Vec::new(),
             floppy: None,
+            network: Network::default(),
+            nic: Nic::default(),
+            mac: None,
             snapshot: false,
             direct: None,
             debug_exit: false,
@@ -266,6 +343,11 @@ impl Profile {
             let reason = "only the software CPU counts instructions; choose the backend soft or auto";
             problem("deterministic", reason.to_owned());
         }
+        if let Network::Tap(name) = &self.network
+            && (name.is_empty() || name.len() > LONGEST_INTERFACE_NAME || name.contains(['/', ' ']))
+        {
+            problem("network", format!("'{name}' cannot name an interface of the host"));
+        }
         for (field, path) in self.files() {
             if !path.exists() {
                 problem(field, format!("{}: there is no such file", path.display()));
@@ -275,6 +357,11 @@ impl Profile {
             problem("firmware", "without firmware there must be a program or a kernel to start".to_owned());
         }
         problems
+    }
+
+    /// The network card's address.
+    pub fn mac_address(&self) -> Mac {
+        self.mac.unwrap_or_else(|| Mac::for_name(&self.name))
     }
 
     /// Makes relative paths relative to `folder`.
@@ -352,6 +439,22 @@ mod tests {
         assert_eq!(Profile::from_ron("(name: \"x\")").unwrap(), Profile::new("x"));
         let error = Profile::from_ron("(name: \"x\", memroy: \"1G\")").unwrap_err();
         assert!(error.contains("memroy"), "{error}");
+    }
+
+    #[test]
+    fn networks_read_as_people_write_them() {
+        let tap = Profile::from_ron("(name: \"x\", network: Tap(\"tap0\"))").unwrap();
+        assert_eq!(tap.network, "tap:tap0".parse().unwrap());
+        let nat =
+            "(name: \"x\", network: Nat(forwards: [\"tcp:2222:22\"]), mac: Some(\"52:56:00:00:00:07\"))";
+        let nat = Profile::from_ron(nat).unwrap();
+        assert_eq!(Profile::from_ron(&nat.to_ron()).unwrap(), nat);
+        assert_eq!(nat.mac_address().to_string(), "52:56:00:00:00:07");
+        assert_eq!(Profile::new("x").mac_address(), Mac::for_name("x"));
+        assert!("bridge".parse::<Network>().is_err() && "tap:".parse::<Network>().is_err());
+        let mut wrong = Profile::new("x");
+        wrong.network = Network::Tap("a name that is too long".into());
+        assert_eq!(wrong.problems()[0].field, "network");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hardware::bus::WindowCount;
 use serde::Serialize;
 
-use crate::machine::{CpuCounts, Timer};
+use crate::machine::{CpuCounts, NetworkStats, Timer};
 
 /// Everything counted since the machine was started.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -30,6 +30,8 @@ pub struct Stats {
     pub devices: Vec<WindowCount>,
     /// Interrupts per request line: (line, raised).
     pub interrupts: Vec<LineCount>,
+    /// What passed over the network card's cable, if there is one.
+    pub network: Option<NetworkStats>,
     /// The guest's timers and the host's.
     pub timers: TimerCounts,
 }

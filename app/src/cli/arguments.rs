@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use engine::backend::{Backend, InterruptMode};
-use engine::profile::{Firmware, Size};
+use engine::network::Forward;
+use engine::profile::{Firmware, Network, Nic, Size};
 
 use crate::control::ControlArguments;
 
@@ -81,6 +82,18 @@ pub struct MachineArguments {
     /// Floppy image.
     #[arg(long, value_name = "F")]
     pub floppy: Option<PathBuf>,
+    /// What the network card's cable leads to.
+    #[arg(long, value_name = "nat|none|switch:NAME|tap:NAME")]
+    pub network: Option<Network>,
+    /// Which network card.
+    #[arg(long, value_name = "e1000")]
+    pub nic: Option<Nic>,
+    /// Lead a port of this host to one of the guest: tcp:2222:22, udp:0.0.0.0:5353:53; may be repeated.
+    #[arg(long, value_name = "tcp|udp:[ADDRESS:]HOSTPORT:GUESTPORT")]
+    pub forward: Vec<Forward>,
+    /// Let the guest reach this host's loopback at its gateway's address, 10.0.2.2.
+    #[arg(long)]
+    pub host_loopback: bool,
     /// Kernel: bzImage, multiboot or ELF.
     #[arg(long, value_name = "F")]
     pub kernel: Option<PathBuf>,
@@ -134,6 +147,9 @@ pub struct RunArguments {
     /// Play this script: wait for texts, type, click, take pictures.
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
+    /// Write what passes over the network card's cable to this pcap file.
+    #[arg(long, value_name = "PATH.pcap")]
+    pub capture: Option<PathBuf>,
     /// Write counters and times to this JSON file when the run ends.
     #[arg(long, value_name = "PATH.json")]
     pub stats: Option<PathBuf>,
@@ -207,7 +223,8 @@ mod tests {
             run("vitrine run a.iso --backend soft --interrupts split --memory 64M --cpus 2 --firmware none \
              --cdrom c --disk d --disk e --floppy f --kernel k --initrd i --append -x --snapshot --headless \
              --serial file:s --debugcon g --debug-exit --until-serial T --until-screen U --timeout 1.5 \
-             --screenshot p.png --script q --stats r.json --deterministic"
+             --screenshot p.png --script q --stats r.json --deterministic --network tap:t0 --nic e1000 \
+             --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap"
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" ")
@@ -222,6 +239,8 @@ mod tests {
         assert_eq!(run.serial, Serial::File("s".into()));
         assert_eq!(run.timeout, Some(1.5));
         assert!(run.headless && run.machine.snapshot && run.machine.debug_exit && run.machine.deterministic);
+        assert_eq!(run.machine.network, Some(Network::Tap("t0".into())));
+        assert_eq!(run.machine.forward.len(), 2);
     }
 
     #[test]
@@ -232,9 +251,16 @@ mod tests {
 
     #[test]
     fn impossible_words_are_usage_errors() {
-        for line in
-            ["--backend xen", "--timeout 0", "--timeout x", "--serial tcp:1", "--memory much", "--cpus -1"]
-        {
+        for line in [
+            "--backend xen",
+            "--network wifi",
+            "--forward tcp:1",
+            "--timeout 0",
+            "--timeout x",
+            "--serial tcp:1",
+            "--memory much",
+            "--cpus -1",
+        ] {
             assert_eq!(run(&format!("vitrine run a {line}")).unwrap_err().exit_code(), 2, "{line}");
         }
     }

@@ -1,10 +1,12 @@
 //! `vitrine run`: checks everything, starts the machine, and watches it with or without a window.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use engine::library::Library;
+use engine::network::Capture;
 use engine::session::{Ending, Outlets, RunState};
 
 use super::arguments::{RunArguments, Serial};
@@ -33,6 +35,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
     let (mut outlets, files) = outlets(arguments, &mut watch, &waker);
     let on_stage =
         profile.deterministic.is_some().then(|| player::perform(&mut watch, &mut outlets)).flatten();
+    outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
     let machine = engine_starter()(&profile, outlets)?;
     if let Some(on_stage) = on_stage {
         on_stage(&machine);
@@ -108,10 +111,17 @@ fn outlets(
             }
         })),
         debug_console: to_debug.map(|file| Box::new(move |bytes: &[u8]| file.write(bytes)) as _),
+        capture: None,
         waker: (!arguments.headless).then(|| window::waker(waker)),
         ..Outlets::default()
     };
     (outlets, serial_file.into_iter().chain(debug_file).collect())
+}
+
+/// A capture file, which is turned over before it fills a disk.
+fn capture(path: &Path) -> Result<Capture, String> {
+    const LIMIT_BYTES: u64 = 256 << 20;
+    Capture::create(path, LIMIT_BYTES).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Shows the machine in a window; whatever ends the run closes it, and so does the user.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engine::library::{Library, LibraryError};
-use engine::profile::{Direct, Firmware, Profile};
+use engine::profile::{Direct, Firmware, Network, Profile};
 
 use super::arguments::MachineArguments;
 use crate::boot;
@@ -39,6 +39,17 @@ pub fn apply(profile: &mut Profile, machine: &MachineArguments) -> Result<(), St
     profile.disks.extend(machine.disk.iter().map(|disk| boot::absolute(disk)));
     if let Some(floppy) = &machine.floppy {
         profile.floppy = Some(boot::absolute(floppy));
+    }
+    set(&mut profile.network, &machine.network);
+    set(&mut profile.nic, &machine.nic);
+    match &mut profile.network {
+        Network::Nat { forwards, host_loopback } => {
+            forwards.extend(&machine.forward);
+            *host_loopback |= machine.host_loopback;
+        }
+        _ if !machine.forward.is_empty() => return Err("--forward needs --network nat".into()),
+        _ if machine.host_loopback => return Err("--host-loopback needs --network nat".into()),
+        _ => {}
     }
     if let Some(kernel) = &machine.kernel {
         let image = boot::absolute(kernel);

@@ -60,6 +60,8 @@ pub mod pci {
     pub const POWER_MANAGEMENT: (u8, u8) = (1, 3);
     /// VGA with Bochs VBE, 1234:1111.
     pub const VGA: (u8, u8) = (2, 0);
+    /// Network card.
+    pub const NETWORK: (u8, u8) = (3, 0);
 }
 
 /// Base of the PIIX4 power management I/O window, as SeaBIOS programs it.

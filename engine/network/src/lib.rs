@@ -8,6 +8,7 @@ pub mod mac;
 pub mod nat;
 pub mod shaper;
 pub mod switch;
+pub mod tap;
 
 pub use cable::{Capacity, End, cable};
 pub use capture::{Capture, Recorder};
@@ -16,3 +17,4 @@ pub use mac::Mac;
 pub use nat::{Forward, Nat, NatCounts, NatError, Options as NatOptions, Subnet};
 pub use shaper::{Conditions, Shaper};
 pub use switch::Switch;
+pub use tap::{Tap, TapError};

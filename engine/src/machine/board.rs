@@ -19,6 +19,7 @@ use hardware::input::I8042;
 use hardware::input::i8042::Wires;
 use hardware::interrupts::{Fabric, fabric};
 use hardware::layout::{irq, pci};
+use hardware::net::E1000;
 use hardware::pci::Root;
 use hardware::serial::SerialPort;
 use hardware::test_device::TestDevice;
@@ -36,7 +37,7 @@ use super::media::Media;
 use super::platform::Controllers;
 use super::timers::{self, Timer};
 use crate::firmware::Firmware;
-use crate::profile::Profile;
+use crate::profile::{Nic, Profile};
 use crate::session::Outlets;
 use crate::stats::LineCount;
 
@@ -61,6 +62,8 @@ pub struct Wiring {
     pub started: Duration,
     pub requests: Requests,
     pub alarms: Arc<Alarms>,
+    /// The end of the network card's cable; without one there is no card.
+    pub link: Option<Arc<dyn network::Link>>,
 }
 
 /// The devices of one machine.
@@ -113,7 +116,7 @@ impl Board {
         outlets: &mut Outlets,
         controllers: impl FnOnce(Alarm) -> Controllers,
     ) -> Result<Board, StartError> {
-        let Wiring { memory, bus, clock, started, requests, alarms } = wiring;
+        let Wiring { memory, bus, clock, started, requests, alarms, link } = wiring;
         let mut board = Assembly { devices: Vec::new(), timed: Vec::new() };
         let alarm = || {
             let alarm = alarms.alarm();
@@ -177,6 +180,22 @@ impl Board {
             media.floppy.as_ref().map_or(FloppyType::None, |(_, geometry)| floppy_type(geometry));
         let boot_order = insert(media, &ide, &floppy)?;
 
+        // Network card.
+        let network_card = link.as_ref().map(|link| {
+            let (id, alarm) = alarm();
+            let pin = interrupts.line(pci::NETWORK.0, 1);
+            let mac = profile.mac_address();
+            let card = match profile.nic {
+                Nic::E1000 => {
+                    E1000::new("e1000", mac, link.clone(), memory.clone(), clock.clone(), alarm, pin)
+                }
+            };
+            let card = shared(card);
+            E1000::connect(&card, bus);
+            board.add_timed(&card, id);
+            card
+        });
+
         // Screen, keyboard, serial port.
         let video = VgaCard::install(bus, memory, clock);
         board.add(&video);
@@ -223,6 +242,9 @@ impl Board {
         root.attach(pci::IDE, ide);
         root.attach(pci::POWER_MANAGEMENT, power.clone());
         root.attach(pci::VGA, video.clone());
+        if let Some(card) = network_card {
+            root.attach(pci::NETWORK, card);
+        }
         let root = shared(root);
         bus.add(&root, 0, WindowSpec::ports(8).widths(Width::Byte, Width::Dword), Some(0xCF8));
         bus.add(&isa, 0, WindowSpec::ports(1), Some(0xCF9));

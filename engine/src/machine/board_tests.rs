@@ -25,6 +25,7 @@ fn board() -> (Board, Wiring) {
         started: Duration::from_secs(1_000_000_000),
         requests: Requests::unconnected(),
         alarms: Alarms::new(|| {}),
+        link: Some(network::cable(network::Capacity::default()).0),
     };
     let floppy = storage::memory::MemoryDisk::padded(vec![1], 1_474_560).unwrap();
     let disk = storage::memory::MemoryDisk::padded(vec![2], 1 << 20).unwrap();

@@ -1,6 +1,7 @@
 //! A machine: the hardware built from a profile, its vCPUs, its clock and its screen.
 
 mod board;
+mod cabling;
 mod checkpoint;
 mod guest_bus;
 mod input;
@@ -35,6 +36,7 @@ use crate::scheduler::{Account, Allotment, AllotmentError, Entity, Scheduler};
 use crate::session::Outlets;
 use crate::stats::{self, ExitCounts, PortCount, Stats, TimerCounts};
 use board::{Board, Wiring};
+use cabling::Network;
 use guest_bus::{Exits, MachineBus};
 use lateness::Lateness;
 use media::Media;
@@ -50,6 +52,7 @@ pub use recent::Access;
 pub use timeline::STEP_NS;
 pub use timers::Timer;
 pub use turns::{EPOCH, PULSE_NS, Pulse, TURN};
+pub use cabling::NetworkStats;
 pub use virtual_cpu::{CpuCounts, Incident, VirtualCpu};
 
 /// Why a machine cannot be started. Nothing is left running.
@@ -70,6 +73,9 @@ pub enum StartError {
     /// A disk image cannot be opened.
     #[error("{0}")]
     Disk(String),
+    /// The network cannot be had.
+    #[error("{0}")]
+    Network(String),
     /// The backend cannot be had.
     #[error("{0}")]
     Backend(String),
@@ -107,6 +113,7 @@ pub struct Machine {
     bus: Arc<Bus>,
     clock: Clock,
     board: Board,
+    network: Option<Network>,
     image: Option<Image>,
     cpus: Arc<Vec<Arc<VirtualCpu>>>,
     entities: Arc<Vec<Arc<Entity>>>,
@@ -194,6 +201,7 @@ impl Machine {
         let media = Media::open(profile)?;
         let image = direct_image(profile, &memory, &media)?;
         let platform = Platform::new(profile, &memory).map_err(StartError::Backend)?;
+        let network = Network::build(profile, outlets.capture.take())?;
 
         let wires = Arc::new(Wires::default());
         let bell = Arc::new(timekeeper::Bell::default());
@@ -213,6 +221,7 @@ impl Machine {
                 Some(turns) => turns.cut(),
                 None => ringer.ring(),
             }),
+            link: network.as_ref().map(Network::link),
         };
         let count = profile.cpus as usize;
         let board = Board::assemble(profile, &wiring, firmware.as_ref(), media, &mut outlets, |alarm| {
@@ -283,6 +292,7 @@ impl Machine {
             bus,
             clock,
             board,
+            network,
             image,
             cpus,
             entities,
@@ -388,6 +398,9 @@ impl Machine {
         self.screen.update();
         self.screen.close();
         self.bell.close();
+        if let Some(network) = &self.network {
+            network.close();
+        }
         for entity in self.entities.iter() {
             Scheduler::global().retire(entity);
         }
@@ -569,6 +582,11 @@ impl Machine {
         self.board.send_serial(bytes);
     }
 
+    /// The network card's cable, if there is one.
+    pub fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
+    }
+
     /// Counters and times so far.
     pub fn stats(&self) -> Stats {
         let cpus: Vec<CpuCounts> = self.cpus.iter().map(|cpu| cpu.counts()).collect();
@@ -599,6 +617,7 @@ impl Machine {
             cpus,
             devices: self.bus.counts(),
             interrupts: self.board.line_counts(),
+            network: self.network.as_ref().map(Network::stats),
             timers: TimerCounts {
                 guest: self.board.timers(self.clock.now(), |alarm| self.lateness[alarm].summary()),
                 guest_8254_edges: edges,

@@ -46,6 +46,11 @@ const CONFIGURATION: &[((u8, u8), u8, Width, u64)] = &[
     (pci::VGA, 0x10, Width::Dword, 0xFD00_0000),
     (pci::VGA, 0x18, Width::Dword, 0xFEBF_F000),
     (pci::VGA, 0x04, Width::Word, PORTS | MEMORY),
+    // The network card, if there is one, is on PIRQC.
+    (pci::NETWORK, 0x10, Width::Dword, 0xFEBC_0000),
+    (pci::NETWORK, 0x18, Width::Dword, 0xC041),
+    (pci::NETWORK, 0x3C, Width::Byte, 11),
+    (pci::NETWORK, 0x04, Width::Word, PORTS | MEMORY),
 ];
 
 /// Writes the chipset's registers through the ports a CPU would use.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use cpu::Registers;
 use display::Frame;
 use hardware::input::Key;
+use network::{Capture, Conditions};
 
 use crate::inspect::PhysicalMemory;
 use crate::machine::{Checkpoint, Fingerprint, Machine, Pulse, Stamped, StartError};
@@ -43,6 +44,8 @@ pub struct Outlets {
     pub serial: Option<ByteOutlet>,
     /// Bytes the guest writes to the debug console (ports 0x402 and 0xE9).
     pub debug_console: Option<ByteOutlet>,
+    /// Where what passes over the network card's cable is written.
+    pub capture: Option<Capture>,
     /// Called, from any thread and often, when there is a new frame, sample or event.
     pub waker: Option<Arc<dyn Fn() + Send + Sync>>,
     /// The machine stands still after power-on, until [`Session::resume`].
@@ -269,6 +272,27 @@ impl Session {
         }
         self.0.machine.set_time_rate(rate);
         Ok(())
+    }
+
+    /// Plugs the network cable in or out; without a card nothing happens.
+    pub fn set_cable(&self, plugged: bool) {
+        if let Some(network) = self.0.machine.network() {
+            network.set_plugged(plugged);
+        }
+    }
+
+    /// Makes the network's line slow, bad, or perfect.
+    pub fn set_line(&self, conditions: Conditions) {
+        if let Some(network) = self.0.machine.network() {
+            network.set_conditions(conditions);
+        }
+    }
+
+    /// Captures what passes over the network's cable, or ends that.
+    pub fn set_capture(&self, capture: Option<Capture>) {
+        if let Some(network) = self.0.machine.network() {
+            network.set_capture(capture);
+        }
     }
 
     /// Counters and times so far.

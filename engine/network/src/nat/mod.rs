@@ -9,7 +9,7 @@ mod echo;
 mod forward;
 mod fragments;
 mod policy;
-mod poller;
+pub(crate) mod poller;
 mod resolvers;
 mod router;
 mod tcp;

@@ -23,6 +23,8 @@ pub enum Token {
     Echo(u64),
     /// A port forward's socket, by number.
     Forward(u64),
+    /// The host's interface.
+    Tap,
 }
 
 /// Bits of a token's number; a number is never used twice.
@@ -36,6 +38,7 @@ impl Token {
             Token::Udp(number) => (2, number),
             Token::Echo(number) => (3, number),
             Token::Forward(number) => (4, number),
+            Token::Tap => (5, 0),
         };
         kind << NUMBER_BITS | number
     }
@@ -47,6 +50,7 @@ impl Token {
             2 => Token::Udp(number),
             3 => Token::Echo(number),
             4 => Token::Forward(number),
+            5 => Token::Tap,
             _ => Token::Bell,
         }
     }
@@ -174,7 +178,9 @@ mod tests {
 
     #[test]
     fn tokens_come_back_as_they_went() {
-        for token in [Token::Bell, Token::Tcp(7), Token::Udp(1 << 40), Token::Echo(0), Token::Forward(3)] {
+        for token in
+            [Token::Bell, Token::Tcp(7), Token::Udp(1 << 40), Token::Echo(0), Token::Forward(3), Token::Tap]
+        {
             assert_eq!(Token::from_bits(token.to_bits()), token);
         }
     }

@@ -159,6 +159,7 @@ impl Router {
             Token::Udp(number) => self.udp.ready(number, around, &mut self.news),
             Token::Echo(number) => self.echo.ready(number, around),
             Token::Forward(number) => self.forward_ready(number),
+            Token::Tap => {}
         }
     }
 

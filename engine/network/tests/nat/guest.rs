@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use network::{End, Link};
+use network::Link;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
@@ -74,7 +74,7 @@ pub struct Guest {
 
 impl Guest {
     /// A guest with the address it would be leased.
-    pub fn new(end: Arc<End>) -> Guest {
+    pub fn new(end: Arc<dyn Link>) -> Guest {
         let mut guest = Guest::unconfigured(end);
         guest.configure(ADDRESS);
         guest

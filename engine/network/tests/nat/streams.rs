@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use network::{Forward, NatOptions};
+use network::{Conditions, Forward, NatOptions, Shaper};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
 
@@ -73,6 +74,36 @@ fn receive_all(guest: &mut Guest, handle: SocketHandle) -> u64 {
 
 fn gone(guest: &mut Guest, handle: SocketHandle) {
     guest.until("the end", |guest| (!guest.tcp(handle).is_open()).then_some(()));
+}
+
+/// A guest behind a line that loses frames both ways.
+fn lossy() -> (network::Nat, Guest) {
+    let (nat, end) = nat(open());
+    let line = Shaper::new(end, 42);
+    let conditions =
+        Conditions { latency_us: 500, jitter_us: 500, lost_per_million: 20_000, bits_per_second: 0 };
+    line.set_conditions(conditions);
+    (nat, Guest::new(Arc::new(line)))
+}
+
+#[test]
+fn a_bad_line_loses_nothing() {
+    const BYTES: u64 = 1 << 20;
+    let (nat, mut guest) = lossy();
+    let (port, received) = server(read_all);
+    let handle = guest.connect(GATEWAY, port, BUFFER);
+    guest.wait_connected(handle);
+    send_all(&mut guest, handle, BYTES);
+    guest.until("the server", |_| received.is_finished().then_some(()));
+    assert_eq!(received.join().unwrap(), BYTES);
+
+    let (port, sent) = server(|mut stream| stream.write_all(&patterned(0, BYTES as usize)).unwrap());
+    let handle = guest.connect(GATEWAY, port, BUFFER);
+    guest.wait_connected(handle);
+    assert_eq!(receive_all(&mut guest, handle), BYTES);
+    sent.join().unwrap();
+    guest.tcp(handle).close();
+    guest.until("the NAT to forget", |_| (nat.counts().tcp_connections == 0).then_some(()));
 }
 
 const FIFTY_MIB: u64 = 50 << 20;

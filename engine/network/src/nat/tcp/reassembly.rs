@@ -2,8 +2,8 @@
 
 use super::sequence::Sequence;
 
-/// Segments kept; what does not fit comes again.
-const MOST_SEGMENTS: usize = 64;
+/// Pieces kept; what does not fit comes again.
+const MOST_PIECES: usize = 64;
 
 /// Pieces of the stream beyond the next expected byte, sorted, without overlap.
 #[derive(Clone, Debug, Default)]
@@ -21,12 +21,20 @@ impl Reassembly {
             data = &data[covered..];
             at = at + covered;
         }
-        while !data.is_empty() && self.pieces.len() < MOST_SEGMENTS {
+        while !data.is_empty() && self.pieces.len() < MOST_PIECES {
             let next = self.pieces.get(index).map(|(start, piece)| (*start, piece.len()));
             let room = next.map_or(data.len(), |(start, _)| (start - at).min(data.len()));
             if room > 0 {
-                self.pieces.insert(index, (at, data[..room].to_vec()));
-                index += 1;
+                // What follows the piece before becomes part of it: there are as many pieces as gaps.
+                match index.checked_sub(1).map(|before| &mut self.pieces[before]) {
+                    Some((start, before)) if *start + before.len() == at => {
+                        before.extend_from_slice(&data[..room])
+                    }
+                    _ => {
+                        self.pieces.insert(index, (at, data[..room].to_vec()));
+                        index += 1;
+                    }
+                }
             }
             let Some((start, length)) = next else { return };
             let covered = ((start + length) - at).min(data.len());
@@ -64,11 +72,11 @@ mod tests {
             let (mut reassembly, mut known) = (Reassembly::default(), [false; 240]);
             let mut kept_all = true;
             for (start, length) in segments {
-                kept_all &= reassembly.pieces.len() < MOST_SEGMENTS / 2;
+                kept_all &= reassembly.pieces.len() < MOST_PIECES / 2;
                 reassembly.keep(Sequence(base) + start, &stream[start..start + length]);
                 known[start..start + length].fill(true);
             }
-            prop_assert!(reassembly.pieces.len() <= MOST_SEGMENTS);
+            prop_assert!(reassembly.pieces.len() <= MOST_PIECES);
             let pieces = &reassembly.pieces;
             prop_assert!(pieces.windows(2).all(|two| !(two[0].0 + two[0].1.len()).is_after(two[1].0)));
             let mut got = Vec::new();
