@@ -21,6 +21,24 @@ pub trait Disk: Send {
 
     /// Returns when all earlier writes are on the host's disk.
     fn flush(&mut self) -> Result<(), DiskError>;
+
+    /// Makes zeros of a range, in as little room as the format can.
+    fn write_zeros(&mut self, offset: u64, length_bytes: u64) -> Result<(), DiskError> {
+        let zeros = vec![0; (64 << 10).min(length_bytes) as usize];
+        let mut done = 0;
+        while done < length_bytes {
+            let now = (length_bytes - done).min(zeros.len() as u64);
+            self.write_at(offset + done, &zeros[..now as usize])?;
+            done += now;
+        }
+        Ok(())
+    }
+
+    /// The content of a range is no longer needed: it may read as zeros from now on, and its room may be
+    /// given back. A disk that cannot do that leaves it as it is.
+    fn discard(&mut self, offset: u64, length_bytes: u64) -> Result<(), DiskError> {
+        check_range(self.length_bytes(), offset, length_bytes as usize)
+    }
 }
 
 /// Why a disk did not do what it was asked.
