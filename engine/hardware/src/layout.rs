@@ -62,6 +62,20 @@ pub mod pci {
     pub const VGA: (u8, u8) = (2, 0);
     /// Network card.
     pub const NETWORK: (u8, u8) = (3, 0);
+    /// AHCI, 8086:2922.
+    pub const AHCI: (u8, u8) = (5, 0);
+    /// Virtio entropy, 1AF4:1044.
+    pub const ENTROPY: (u8, u8) = (6, 0);
+    /// Virtio balloon, 1AF4:1045.
+    pub const BALLOON: (u8, u8) = (7, 0);
+    /// Virtio console, 1AF4:1043.
+    pub const CONSOLE: (u8, u8) = (8, 0);
+    /// Virtio keyboard, 1AF4:1052.
+    pub const KEYBOARD: (u8, u8) = (9, 0);
+    /// Virtio tablet, 1AF4:1052.
+    pub const TABLET: (u8, u8) = (10, 0);
+    /// The first virtio disk, 1AF4:1042; the others follow, each in a slot of its own.
+    pub const FIRST_DISK: (u8, u8) = (16, 0);
 }
 
 /// Base of the PIIX4 power management I/O window, as SeaBIOS programs it.

@@ -5,6 +5,7 @@
 //! construction with small handles ([`Line`], [`Alarm`], [`Requests`]) and never learn who listens.
 
 pub mod access;
+pub mod ahci;
 pub mod alarm;
 pub mod bus;
 pub mod chipset;
@@ -20,6 +21,7 @@ pub mod floppy;
 pub mod ide;
 pub mod input;
 pub mod interrupts;
+pub mod jobs;
 pub mod layout;
 pub mod line;
 pub mod memory;
@@ -30,6 +32,7 @@ pub mod serial;
 pub mod test_device;
 pub mod timers;
 pub mod vga;
+pub mod virtio;
 
 pub use access::{At, Width};
 pub use alarm::{Alarm, Alarms};
@@ -37,6 +40,7 @@ pub use bus::{Bus, Space, WindowSpec};
 pub use clock::Clock;
 pub use contents::Contents;
 pub use device::{Device, LoadError, Shared, shared};
-pub use line::{Line, LineSink};
+pub use jobs::Jobs;
+pub use line::{Line, LineSink, MessagePort, Messages};
 pub use memory::Memory;
 pub use requests::{Request, Requests};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, ftruncate, memfd_create};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap, MmapRegion, VolatileMemory};
 
 use crate::layout::address;
@@ -196,10 +196,54 @@ impl Memory {
     pub fn dma_write(&self, to: u64, bytes: &[u8]) {
         let done = self.ram.write(bytes, GuestAddress(to)).unwrap_or(0) as u64;
         if done > 0 {
-            let offset =
-                if to < address::HIGH_RAM { to } else { to - address::HIGH_RAM + address::LOW_RAM_END };
-            self.wrote(offset..offset + done);
+            self.wrote_ram(to, done);
         }
+    }
+
+    /// Whether all of `bytes` from guest-physical `from` are RAM.
+    pub fn is_ram(&self, from: u64, bytes: u64) -> bool {
+        let inside =
+            |start: u64, end: u64| from >= start && from.checked_add(bytes).is_some_and(|after| after <= end);
+        let high = self.ram_bytes - self.low_ram_bytes();
+        inside(0, self.low_ram_bytes()) || inside(address::HIGH_RAM, address::HIGH_RAM + high)
+    }
+
+    /// A device reads an aligned word of RAM that the guest writes meanwhile. What is not RAM reads as ones.
+    pub fn load_u16(&self, from: u64) -> u16 {
+        self.ram.load(GuestAddress(from), Ordering::Acquire).unwrap_or(u16::MAX)
+    }
+
+    /// A device writes an aligned word of RAM, after everything it has written before.
+    pub fn store_u16(&self, to: u64, value: u16) {
+        if self.ram.store(value, GuestAddress(to), Ordering::Release).is_ok() {
+            self.wrote_ram(to, 2);
+        }
+    }
+
+    /// Gives whole pages of RAM from guest-physical `from` back to the host; the guest reads zeros there.
+    /// Says whether the host took them.
+    pub fn discard(&self, from: u64, bytes: u64) -> bool {
+        let whole_pages = (from | bytes).is_multiple_of(PAGE) && bytes > 0;
+        if !whole_pages || !self.is_ram(from, bytes) {
+            return false;
+        }
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let taken = fallocate(&*self.file, hole, ram_offset(from), bytes).is_ok();
+        if taken {
+            self.wrote_ram(from, bytes);
+        }
+        taken
+    }
+
+    /// What the host spends on all of the machine's memory now, in bytes.
+    pub fn spent_bytes(&self) -> u64 {
+        const BLOCK: u64 = 512;
+        fstat(&*self.file).map_or(0, |status| status.st_blocks as u64 * BLOCK)
+    }
+
+    fn wrote_ram(&self, to: u64, bytes: u64) {
+        let offset = ram_offset(to);
+        self.wrote(offset..offset + bytes);
     }
 
     /// Says that a device or loader wrote these memfd offsets, so that cached code is dropped.
@@ -285,6 +329,11 @@ impl Layer {
     }
 }
 
+/// Where the RAM at guest-physical `address` lies in the memfd.
+fn ram_offset(address: u64) -> u64 {
+    if address < address::HIGH_RAM { address } else { address - address::HIGH_RAM + address::LOW_RAM_END }
+}
+
 fn base_layer(ram_bytes: u64) -> Vec<Mapping> {
     let low = ram_bytes.min(address::LOW_RAM_END);
     let mut base = vec![Mapping::ram(0, low, 0)];
@@ -347,5 +396,19 @@ mod tests {
         let mut bytes = [0; 4];
         memory.dma_read(MIB - 2, &mut bytes);
         assert_eq!(bytes, [1, 2, 0xFF, 0xFF]);
+    }
+
+    #[test]
+    fn pages_given_back_cost_nothing_and_read_as_zeros() {
+        let memory = Memory::new(4 * MIB, 0).unwrap();
+        memory.dma_write(0, &vec![0x5A; 2 * MIB as usize]);
+        assert_eq!(memory.spent_bytes(), 2 * MIB);
+        assert!(memory.discard(MIB / 2, MIB));
+        assert_eq!(memory.spent_bytes(), MIB);
+        let mut bytes = [1; 2];
+        memory.dma_read(MIB / 2 - 1, &mut bytes);
+        assert_eq!(bytes, [0x5A, 0]);
+        assert!(!memory.discard(4 * MIB - PAGE, 2 * PAGE), "half of it is no RAM");
+        assert!(!memory.discard(1, PAGE) && !memory.discard(u64::MAX - PAGE + 1, PAGE));
     }
 }

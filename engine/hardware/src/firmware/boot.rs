@@ -12,6 +12,8 @@ pub enum BootDevice {
     Floppy(u8),
     /// A disk or CD drive on the PIIX3 IDE function: channel and unit, each 0 or 1.
     Ide(u8, u8),
+    /// A drive on the AHCI controller in this PCI slot, at this port.
+    Ahci(u8, u8),
     /// A virtio or other disk controller of its own, in PCI slot `.0`.
     Disk(u8),
     /// The boot ROM of the network card in PCI slot `.0`.
@@ -25,6 +27,9 @@ impl fmt::Display for BootDevice {
             BootDevice::Floppy(drive) => write!(f, "/pci@i0cf8/isa@1/fdc@03f0/floppy@{drive:x}"),
             BootDevice::Ide(channel, unit) => {
                 write!(f, "/pci@i0cf8/ide@1,1/drive@{channel:x}/disk@{unit:x}")
+            }
+            BootDevice::Ahci(slot, port) => {
+                write!(f, "/pci@i0cf8/pci8086,2922@{slot:x}/drive@{port:x}/disk@0")
             }
             BootDevice::Disk(slot) => write!(f, "/pci@i0cf8/scsi@{slot:x}/disk@0,0"),
             BootDevice::Network(slot) => write!(f, "/pci@i0cf8/ethernet@{slot:x}/ethernet-phy@0"),

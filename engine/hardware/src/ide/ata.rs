@@ -72,6 +72,8 @@ pub struct AtaDisk {
     pub(super) transfer_mode: u8,
     pub(super) write_cache: bool,
     pub(super) look_ahead: bool,
+    /// Behind a controller that queues commands: serial ATA.
+    pub(super) queues: bool,
     power: Power,
     job: Job,
 }
@@ -91,6 +93,7 @@ impl AtaDisk {
             transfer_mode: 0x22,
             write_cache: true,
             look_ahead: true,
+            queues: false,
             power: Power::Active,
             job: Job::None,
         };
@@ -98,9 +101,16 @@ impl AtaDisk {
         disk
     }
 
+    /// The same disk as a serial ATA one, whose controller queues commands for it.
+    pub fn with_queue(mut self) -> AtaDisk {
+        self.queues = true;
+        self
+    }
+
     /// Power-on.
     pub fn power_on(&mut self) {
-        *self = AtaDisk::new(&self.serial, self.total_sectors * SECTOR);
+        let queues = self.queues;
+        *self = AtaDisk { queues, ..AtaDisk::new(&self.serial, self.total_sectors * SECTOR) };
     }
 
     /// Software reset: the settings stay, what was under way is given up.
@@ -161,6 +171,11 @@ impl AtaDisk {
             0xF8 => self.native_max(false),
             _ => Err(error::ABORTED), // NOP and PACKET among them
         }
+    }
+
+    /// The controller cannot go on with the command.
+    pub fn give_up(&mut self) {
+        self.fail(error::ABORTED);
     }
 
     fn fail(&mut self, error: u8) {
@@ -516,6 +531,7 @@ impl AtaDisk {
         let multiple = self.multiple == 0 || self.multiple.is_power_of_two() && self.multiple <= MULTIPLE_MAX;
         self.task.is_valid()
             && self.total_sectors == now.total_sectors
+            && self.queues == now.queues
             && (1..=16).contains(&self.heads)
             && self.sectors > 0
             && multiple

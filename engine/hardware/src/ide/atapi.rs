@@ -129,6 +129,17 @@ impl Optical {
         self.task.device = slave;
     }
 
+    /// The controller cannot go on with the command.
+    pub fn give_up(&mut self) {
+        self.phase = Phase::Idle;
+        self.task.fail(error::ABORTED);
+    }
+
+    /// Whether the data port waits for a packet.
+    pub fn wants_packet(&self) -> bool {
+        matches!(self.phase, Phase::Packet { .. })
+    }
+
     /// Whether the guest forbids taking the medium out.
     pub fn is_locked(&self) -> bool {
         self.locked

@@ -111,6 +111,14 @@ impl Drive {
         }
     }
 
+    /// The controller cannot go on with the command under way.
+    pub fn give_up(&mut self) {
+        match self {
+            Drive::Disk(disk) => disk.give_up(),
+            Drive::Optical(optical) => optical.give_up(),
+        }
+    }
+
     /// Whether a loaded state fits in the place of `now`.
     pub fn is_valid(&self, now: &Drive) -> bool {
         match (self, now) {

@@ -57,7 +57,20 @@ pub fn disk(disk: &AtaDisk) -> [u8; 512] {
     double(&mut words[100..102], total as u32);
     words[102] = (total >> 32) as u16;
     words[217] = 1; // does not rotate
+    if disk.queues {
+        serial_ata(&mut words);
+    }
     seal(words)
+}
+
+/// What serial ATA adds: ATA8-ACS tables 29 and 32.
+fn serial_ata(words: &mut [u16; WORDS]) {
+    words[75] = 31; // 32 queued commands
+    words[76] = 0x0102; // native queueing, first generation
+    words[80] |= 0x0180; // ATA/ATAPI-7 and ATA8-ACS
+    words[84] |= 0x0020; // general purpose logs
+    words[87] |= 0x0020;
+    words[93] = 0; // no cable
 }
 
 /// A CD drive's 512 bytes.
