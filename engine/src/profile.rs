@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use hardware::ahci;
 use network::{Forward, Mac};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,9 @@ pub struct Profile {
     /// Hard disk images, in order.
     #[serde(default)]
     pub disks: Vec<PathBuf>,
+    /// What the hard disks hang on.
+    #[serde(default)]
+    pub disk_bus: DiskBus,
     /// Floppy image.
     #[serde(default)]
     pub floppy: Option<PathBuf>,
@@ -68,6 +72,9 @@ pub struct Profile {
     /// Its part of the host's processors.
     #[serde(default)]
     pub processor: Allotment,
+    /// Devices that only virtual machines have.
+    #[serde(default)]
+    pub paravirtual: Paravirtual,
 }
 
 /// What a deterministic machine has instead of the host's entropy and calendar.
@@ -85,6 +92,71 @@ pub struct Deterministic {
 impl Default for Deterministic {
     fn default() -> Deterministic {
         Deterministic { seed: 0, start_seconds: year_2000() }
+    }
+}
+
+/// Controllers for hard disks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskBus {
+    /// The PIIX3's IDE channels: every system knows them.
+    #[default]
+    Ide,
+    /// An AHCI controller (serial ATA); the CD-ROM drive is on it too.
+    Ahci,
+    /// Virtio block devices: fastest, for systems with drivers.
+    Virtio,
+}
+
+/// Virtio devices beside the disks. A system without drivers for them does not miss them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Paravirtual {
+    /// Random numbers from the host.
+    pub entropy: bool,
+    /// Memory the guest gives back.
+    pub balloon: bool,
+    /// A console beside the serial port; what it says goes where the serial port's output goes.
+    pub console: bool,
+    /// A pointer with absolute coordinates.
+    pub tablet: bool,
+    /// A keyboard beside the PS/2 one, for systems without a driver for that.
+    pub keyboard: bool,
+}
+
+impl Paravirtual {
+    /// None of them.
+    pub const NONE: Paravirtual =
+        Paravirtual { entropy: false, balloon: false, console: false, tablet: false, keyboard: false };
+}
+
+impl Default for Paravirtual {
+    fn default() -> Paravirtual {
+        Paravirtual { entropy: true, balloon: true, console: true, tablet: true, keyboard: false }
+    }
+}
+
+impl FromStr for DiskBus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DiskBus, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "ide" => Ok(DiskBus::Ide),
+            "ahci" => Ok(DiskBus::Ahci),
+            "virtio" => Ok(DiskBus::Virtio),
+            other => Err(format!("'{other}' is no disk bus; there are ide, ahci and virtio")),
+        }
+    }
+}
+
+impl DiskBus {
+    /// Most hard disks on it, beside a CD-ROM or not.
+    pub const fn room(self, cdrom: bool) -> usize {
+        match self {
+            DiskBus::Ide => MAX_DISKS - cdrom as usize,
+            // There is always a CD-ROM drive.
+            DiskBus::Ahci => ahci::PORTS - 1,
+            DiskBus::Virtio => 8,
+        }
     }
 }
 
@@ -137,6 +209,8 @@ pub enum Nic {
     /// Intel 82540EM, which most systems know.
     #[default]
     E1000,
+    /// Virtio's: fastest, for systems with a driver.
+    Virtio,
 }
 
 impl FromStr for Nic {
@@ -145,7 +219,8 @@ impl FromStr for Nic {
     fn from_str(text: &str) -> Result<Nic, String> {
         match text {
             "e1000" => Ok(Nic::E1000),
-            _ => Err("write e1000".to_owned()),
+            "virtio" => Ok(Nic::Virtio),
+            _ => Err("write e1000 or virtio".to_owned()),
         }
     }
 }
@@ -190,7 +265,7 @@ pub struct Size(u64);
 pub const MEMORY_LIMITS: (Size, Size) = (Size::mib(1), Size::mib(64 * 1024));
 /// Most virtual CPUs a machine may have.
 pub const MAX_CPUS: u32 = 8;
-/// Most hard disks a machine may have (with a CD-ROM, one fewer).
+/// Most hard disks a machine may have on IDE (with a CD-ROM, one fewer).
 pub const MAX_DISKS: usize = 4;
 
 const fn year_2000() -> u64 {
@@ -291,6 +366,7 @@ impl Profile {
             firmware: Firmware::Auto,
             cdrom: None,
             disks: Vec::new(),
+            disk_bus: DiskBus::default(),
             floppy: None,
             network: Network::default(),
             nic: Nic::default(),
@@ -300,6 +376,7 @@ impl Profile {
             debug_exit: false,
             deterministic: None,
             processor: Allotment::default(),
+            paravirtual: Paravirtual::default(),
         }
     }
 
@@ -332,12 +409,11 @@ impl Profile {
         if let Err(error) = self.processor.check(self.cpus) {
             problem("processor", error.to_string());
         }
-        let room = MAX_DISKS - usize::from(self.cdrom.is_some());
+        let room = self.disk_bus.room(self.cdrom.is_some());
         if self.disks.len() > room {
-            problem(
-                "disks",
-                format!("{} disks do not fit; at most {room} beside the CD-ROM", self.disks.len()),
-            );
+            let count = self.disks.len();
+            let text = format!("{count} disks do not fit; at most {room} on this bus beside the CD-ROM");
+            problem("disks", text);
         }
         if self.deterministic.is_some() && self.backend == Backend::Kvm {
             let reason = "only the software CPU counts instructions; choose the backend soft or auto";

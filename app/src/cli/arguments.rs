@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use engine::backend::{Backend, InterruptMode};
 use engine::network::Forward;
-use engine::profile::{Firmware, Network, Nic, Size};
+use engine::profile::{DiskBus, Firmware, Network, Nic, Size};
 
 use crate::control::ControlArguments;
 
@@ -79,6 +79,9 @@ pub struct MachineArguments {
     /// Hard disk image; may be repeated.
     #[arg(long, value_name = "F")]
     pub disk: Vec<PathBuf>,
+    /// What hard disks (with ahci, the CD-ROM too) hang on.
+    #[arg(long, value_name = "ide|ahci|virtio")]
+    pub disk_bus: Option<DiskBus>,
     /// Floppy image.
     #[arg(long, value_name = "F")]
     pub floppy: Option<PathBuf>,
@@ -86,7 +89,7 @@ pub struct MachineArguments {
     #[arg(long, value_name = "nat|none|switch:NAME|tap:NAME")]
     pub network: Option<Network>,
     /// Which network card.
-    #[arg(long, value_name = "e1000")]
+    #[arg(long, value_name = "e1000|virtio")]
     pub nic: Option<Nic>,
     /// Lead a port of this host to one of the guest: tcp:2222:22, udp:0.0.0.0:5353:53; may be repeated.
     #[arg(long, value_name = "tcp|udp:[ADDRESS:]HOSTPORT:GUESTPORT")]
@@ -221,7 +224,7 @@ mod tests {
     fn every_option_of_run_is_understood() {
         let run =
             run("vitrine run a.iso --backend soft --interrupts split --memory 64M --cpus 2 --firmware none \
-             --cdrom c --disk d --disk e --floppy f --kernel k --initrd i --append -x --snapshot --headless \
+             --cdrom c --disk d --disk e --disk-bus virtio --floppy f --kernel k --initrd i --append -x --snapshot --headless \
              --serial file:s --debugcon g --debug-exit --until-serial T --until-screen U --timeout 1.5 \
              --screenshot p.png --script q --stats r.json --deterministic --network tap:t0 --nic e1000 \
              --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap"
@@ -235,6 +238,7 @@ mod tests {
         assert_eq!(run.machine.memory, Some(Size::mib(64)));
         assert_eq!(run.machine.firmware, Some(Firmware::None));
         assert_eq!(run.machine.disk.len(), 2);
+        assert_eq!(run.machine.disk_bus, Some(DiskBus::Virtio));
         assert_eq!(run.machine.append.as_deref(), Some("-x"));
         assert_eq!(run.serial, Serial::File("s".into()));
         assert_eq!(run.timeout, Some(1.5));
@@ -255,6 +259,7 @@ mod tests {
             "--backend xen",
             "--network wifi",
             "--forward tcp:1",
+            "--disk-bus scsi",
             "--timeout 0",
             "--timeout x",
             "--serial tcp:1",

@@ -30,6 +30,7 @@ pub fn apply(profile: &mut Profile, machine: &MachineArguments) -> Result<(), St
     set(&mut profile.memory, &machine.memory);
     set(&mut profile.cpus, &machine.cpus);
     set(&mut profile.firmware, &machine.firmware);
+    set(&mut profile.disk_bus, &machine.disk_bus);
     if let Firmware::Image(image) = &mut profile.firmware {
         *image = boot::absolute(image);
     }

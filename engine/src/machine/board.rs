@@ -20,13 +20,14 @@ use hardware::input::i8042::Wires;
 use hardware::interrupts::{Fabric, fabric};
 use hardware::layout::{irq, pci};
 use hardware::net::E1000;
-use hardware::pci::Root;
+use hardware::pci::{Function, Root};
 use hardware::serial::SerialPort;
 use hardware::test_device::TestDevice;
 use hardware::timers::{Pit, Rtc};
 use hardware::vga::VgaCard;
+use hardware::virtio::{Net, VirtioPci};
 use hardware::{
-    Alarm, Alarms, Bus, Clock, Device, Line, LineSink, LoadError, Memory, Requests, Shared, Width,
+    Alarm, Alarms, Bus, Clock, Device, Line, LineSink, LoadError, Memory, Messages, Requests, Shared, Width,
     WindowSpec, shared,
 };
 
@@ -34,10 +35,13 @@ use super::StartError;
 use super::input::Sockets;
 use super::lateness::LatenessSummary;
 use super::media::Media;
+use super::paravirtual::{Paravirtual, Slots};
 use super::platform::Controllers;
 use super::timers::{self, Timer};
+use super::sata;
+use super::worker::SerialOutlet;
 use crate::firmware::Firmware;
-use crate::profile::{Nic, Profile};
+use crate::profile::{DiskBus, Nic, Profile};
 use crate::session::Outlets;
 use crate::stats::LineCount;
 
@@ -81,6 +85,7 @@ pub struct Board {
     pub keyboard: Shared<I8042>,
     pub power: Shared<PowerManagement>,
     pub video: Shared<VgaCard>,
+    pub paravirtual: Paravirtual,
 }
 
 /// The interrupt controllers are given the first alarm.
@@ -112,7 +117,7 @@ impl Board {
         profile: &Profile,
         wiring: &Wiring,
         firmware: Option<&Firmware>,
-        media: Media,
+        mut media: Media,
         outlets: &mut Outlets,
         controllers: impl FnOnce(Alarm) -> Controllers,
     ) -> Result<Board, StartError> {
@@ -125,10 +130,11 @@ impl Board {
 
         // Interrupt controllers and the lines into them.
         let (fabric_id, fabric_alarm) = alarm();
-        let (fabric, sink): (Option<Arc<Fabric>>, Arc<dyn LineSink>) = match controllers(fabric_alarm) {
-            Controllers::Ours(fabric) => (Some(fabric.clone()), fabric),
-            Controllers::Kernel(lines) => (None, lines),
-        };
+        let (fabric, sink, messages): (Option<Arc<Fabric>>, Arc<dyn LineSink>, Messages) =
+            match controllers(fabric_alarm) {
+                Controllers::Ours(fabric) => (Some(fabric.clone()), fabric.clone(), Messages::new(fabric)),
+                Controllers::Kernel(lines, messages) => (None, lines, messages),
+            };
         match &fabric {
             Some(fabric) => board.add_timed(&fabric::install(fabric, bus), fabric_id),
             // The alarm was not used; whoever stands here is never called.
@@ -178,22 +184,37 @@ impl Board {
         board.add(&floppy);
         let floppy_type =
             media.floppy.as_ref().map_or(FloppyType::None, |(_, geometry)| floppy_type(geometry));
-        let boot_order = insert(media, &ide, &floppy)?;
+        let serial_outlet = SerialOutlet::new(outlets.serial.take());
+        let slots = Slots { wiring, interrupts: &interrupts, messages: &messages };
+        let console = outlets.console.take().unwrap_or_else(|| serial_outlet.another());
+        let paravirtual = Paravirtual::assemble(profile, &slots, &mut media, console)?;
+        let ahci = (profile.disk_bus == DiskBus::Ahci).then(|| sata::assemble(&slots, &mut media));
+        let own_slots: Vec<_> = match &ahci {
+            Some((_, bootable)) => bootable.clone(),
+            None => paravirtual.disk_slots().map(boot::BootDevice::Disk).collect(),
+        };
+        let boot_order = insert(media, &ide, &floppy, own_slots, ahci.is_none())?;
 
         // Network card.
-        let network_card = link.as_ref().map(|link| {
+        let network_card = link.as_ref().map(|link| -> Shared<dyn Function> {
             let (id, alarm) = alarm();
             let pin = interrupts.line(pci::NETWORK.0, 1);
-            let mac = profile.mac_address();
-            let card = match profile.nic {
+            let (mac, link, memory, clock) =
+                (profile.mac_address(), link.clone(), memory.clone(), clock.clone());
+            match profile.nic {
                 Nic::E1000 => {
-                    E1000::new("e1000", mac, link.clone(), memory.clone(), clock.clone(), alarm, pin)
+                    let card = shared(E1000::new("e1000", mac, link, memory, clock, alarm, pin));
+                    E1000::connect(&card, bus);
+                    board.add_timed(&card, id);
+                    card
                 }
-            };
-            let card = shared(card);
-            E1000::connect(&card, bus);
-            board.add_timed(&card, id);
-            card
+                Nic::Virtio => {
+                    let net = Net::new(mac, link, clock, alarm);
+                    let card = VirtioPci::new("virtio-net", net, memory, pin, messages.clone()).install(bus);
+                    board.add_timed(&card, id);
+                    card
+                }
+            }
         });
 
         // Screen, keyboard, serial port.
@@ -205,10 +226,8 @@ impl Board {
         bus.add(&port92, 0, WindowSpec::ports(1), Some(0x92));
         board.add(&port92);
         let (id, serial_alarm) = alarm();
-        let sink: Box<dyn FnMut(u8) + Send> = match outlets.serial.take() {
-            Some(mut serial) => Box::new(move |byte| serial(&[byte])),
-            None => Box::new(|_| {}),
-        };
+        let mut serial_sink = serial_outlet.another();
+        let sink = Box::new(move |byte| serial_sink(&[byte]));
         let serial = shared(SerialPort::new("com1", clock.clone(), serial_alarm, line(irq::COM1), sink));
         bus.add(&serial, 0, WindowSpec::ports(8), Some(COM1));
         board.add_timed(&serial, id);
@@ -245,6 +264,14 @@ impl Board {
         if let Some(card) = network_card {
             root.attach(pci::NETWORK, card);
         }
+        if let Some((ahci, _)) = ahci {
+            root.attach(pci::AHCI, ahci.clone());
+            board.add(&ahci);
+        }
+        for (slot, function) in &paravirtual.functions {
+            root.attach(*slot, function.clone());
+            board.devices.push(function.clone());
+        }
         let root = shared(root);
         bus.add(&root, 0, WindowSpec::ports(8).widths(Width::Byte, Width::Dword), Some(0xCF8));
         bus.add(&isa, 0, WindowSpec::ports(1), Some(0xCF9));
@@ -275,6 +302,7 @@ impl Board {
             keyboard,
             power,
             video,
+            paravirtual,
         })
     }
 
@@ -360,21 +388,25 @@ impl Board {
     }
 }
 
-/// Puts the media into their drives; gives the order to boot them in: floppy, disks, CD.
+/// Puts the media into their drives; gives the order to boot them in: floppy, disks, CD. `own_slots` boots what
+/// controllers in slots of their own have; an IDE CD drive is there unless they have one.
 fn insert(
     media: Media,
     ide: &Shared<IdeController>,
     floppy: &Shared<FloppyController>,
+    own_slots: Vec<boot::BootDevice>,
+    has_cd_drive: bool,
 ) -> Result<Vec<boot::BootDevice>, StartError> {
     let mut order = Vec::new();
     if let Some((disk, _)) = media.floppy {
         floppy.lock().insert(0, disk).map_err(|error| StartError::Disk(error.to_string()))?;
         order.push(boot::BootDevice::Floppy(0));
     }
+    order.extend(own_slots);
     let mut ide = ide.lock();
     // The CD drive has the second channel's first place, as on most PCs; disks take the others.
     let cd_place = Position::SecondaryMaster;
-    let has_cd = media.cdrom.is_some() || media.disks.len() < Position::ALL.len();
+    let has_cd = has_cd_drive && (media.cdrom.is_some() || media.disks.len() < Position::ALL.len());
     let places = Position::ALL.into_iter().filter(|place| !(has_cd && *place == cd_place));
     for (disk, place) in media.disks.into_iter().zip(places) {
         ide.attach_disk(place, disk);

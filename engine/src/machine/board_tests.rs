@@ -17,7 +17,12 @@ impl CpuLines for NoCpus {
 }
 
 fn board() -> (Board, Wiring) {
-    let profile = Profile { debug_exit: true, ..Profile::new("board") };
+    board_on(DiskBus::Virtio)
+}
+
+fn board_on(disk_bus: DiskBus) -> (Board, Wiring) {
+    let mut profile = Profile { debug_exit: true, disk_bus, ..Profile::new("board") };
+    profile.paravirtual.keyboard = true;
     let wiring = Wiring {
         memory: Memory::new(2 << 20, EXTRA_BYTES).unwrap(),
         bus: Bus::new(),
@@ -118,4 +123,73 @@ fn damaged_states_are_refused_and_change_nothing() {
 fn unclaimed_ports_read_ones() {
     let (_board, wiring) = board();
     assert_eq!(wiring.bus.read(Space::Port, 0x1234, Width::Dword, 0), 0xFFFF_FFFF);
+}
+
+/// Everything a guest can learn of the PCI bus without changing it: a layout that changes makes guests find
+/// "new hardware".
+fn pci_layout(bus: &Bus) -> Vec<String> {
+    let read = |device: u64, function: u64, register: u64| {
+        bus.write(Space::Port, 0xCF8, Width::Dword, 1 << 31 | device << 11 | function << 8 | register, 0);
+        bus.read(Space::Port, 0xCFC, Width::Dword, 0)
+    };
+    let mut layout = Vec::new();
+    for (device, function) in (0..32).flat_map(|device| (0..8).map(move |function| (device, function))) {
+        let id = read(device, function, 0);
+        if id & 0xFFFF == 0xFFFF {
+            continue;
+        }
+        let (class, pin) = (read(device, function, 8) >> 8, read(device, function, 0x3C) >> 8 & 0xFF);
+        let windows: Vec<String> = (0x10..0x28)
+            .step_by(4)
+            .map(|register| {
+                bus.write(
+                    Space::Port,
+                    0xCFC,
+                    Width::Dword,
+                    {
+                        read(device, function, register);
+                        0xFFFF_FFFF
+                    },
+                    0,
+                );
+                read(device, function, register)
+            })
+            .map(|mask| if mask == 0 { "-".to_owned() } else { format!("{mask:08x}") })
+            .collect();
+        let (vendor, id) = (id & 0xFFFF, id >> 16);
+        layout.push(format!(
+            "{device:02}.{function} {vendor:04x}:{id:04x} {class:06x} pin {pin} {}",
+            windows.join(" ")
+        ));
+    }
+    layout
+}
+
+const ALWAYS: [&str; 6] = [
+    "00.0 8086:1237 060000 pin 0 - - - - - -",
+    "01.0 8086:7000 060100 pin 0 - - - - - -",
+    "01.1 8086:7010 010180 pin 0 - - - - fffffff1 -",
+    "01.3 8086:7113 068000 pin 1 - - - - - -",
+    "02.0 1234:1111 030000 pin 0 ff000008 - fffff000 - - -",
+    "03.0 8086:100e 020000 pin 1 fffe0000 - fffffff9 - - -",
+];
+const PARAVIRTUAL: [&str; 5] = [
+    "06.0 1af4:1044 ff0000 pin 1 ffff8000 - - - - -",
+    "07.0 1af4:1045 ff0000 pin 1 ffff8000 - - - - -",
+    "08.0 1af4:1043 078000 pin 1 ffff8000 - - - - -",
+    "09.0 1af4:1052 098000 pin 1 ffff8000 - - - - -",
+    "10.0 1af4:1052 098000 pin 1 ffff8000 - - - - -",
+];
+
+#[test]
+fn the_pci_bus_looks_the_same_for_ever() {
+    let ahci = "05.0 8086:2922 010601 pin 1 - - - - - fffff000";
+    let disk = "16.0 1af4:1042 010000 pin 1 ffff8000 - - - - -";
+    for (bus, before, after) in
+        [(DiskBus::Ide, None, None), (DiskBus::Ahci, Some(ahci), None), (DiskBus::Virtio, None, Some(disk))]
+    {
+        let (_board, wiring) = board_on(bus);
+        let expected: Vec<&str> = ALWAYS.into_iter().chain(before).chain(PARAVIRTUAL).chain(after).collect();
+        assert_eq!(pci_layout(&wiring.bus), expected, "{bus:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! A machine: the hardware built from a profile, its vCPUs, its clock and its screen.
 
+mod balloon;
 mod board;
 mod cabling;
 mod checkpoint;
@@ -7,15 +8,18 @@ mod guest_bus;
 mod input;
 mod lateness;
 mod media;
+mod paravirtual;
 mod pci_setup;
 mod platform;
 mod recent;
+mod sata;
 mod screen;
 mod timekeeper;
 mod timeline;
 mod timers;
 mod turns;
 mod virtual_cpu;
+mod worker;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +44,7 @@ use cabling::Network;
 use guest_bus::{Exits, MachineBus};
 use lateness::Lateness;
 use media::Media;
+use paravirtual::Paravirtual;
 use platform::Platform;
 use screen::Screen;
 use timeline::Timeline;
@@ -52,6 +57,7 @@ pub use recent::Access;
 pub use timeline::STEP_NS;
 pub use timers::Timer;
 pub use turns::{EPOCH, PULSE_NS, Pulse, TURN};
+pub use balloon::BalloonHandle;
 pub use cabling::NetworkStats;
 pub use virtual_cpu::{CpuCounts, Incident, VirtualCpu};
 
@@ -352,6 +358,7 @@ impl Machine {
         for entity in self.entities.iter() {
             Scheduler::global().hold(entity);
         }
+        self.board.paravirtual.drain();
         self.clock.stop();
         if let Err(reason) = self.freeze() {
             self.fail(reason);
@@ -540,7 +547,7 @@ impl Machine {
 
     /// Presses or releases a key.
     pub fn key(&self, key: Key, pressed: bool) {
-        if self.receives(Input::Key(key, pressed)) {
+        if self.receives(Input::Key(key, pressed)) || self.board.paravirtual.key(key, pressed) {
             return;
         }
         self.board.keyboard.lock().key(key, pressed);
@@ -572,6 +579,17 @@ impl Machine {
             return;
         }
         self.board.keyboard.lock().mouse(dx, dy, wheel, buttons);
+    }
+
+    /// The virtio devices.
+    pub fn paravirtual(&self) -> &Paravirtual {
+        &self.board.paravirtual
+    }
+
+    /// The memory balloon, if there is one.
+    pub fn balloon(&self) -> Option<BalloonHandle> {
+        let device = self.board.paravirtual.balloon.clone()?;
+        Some(BalloonHandle::new(device, self.memory.clone()))
     }
 
     /// Sends bytes to the first serial port, waiting while its queue is full.

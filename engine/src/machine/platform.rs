@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cpu::Pins;
 use hardware::interrupts::{CpuLines, Fabric, Message, MessageSink};
-use hardware::{Alarm, Clock, LineSink, Memory};
+use hardware::{Alarm, Clock, LineSink, Memory, MessagePort, Messages};
 
 use super::guest_bus::TIMESTAMP_HZ;
 use crate::backend::kvm::{self, Host, KvmVm};
@@ -28,8 +28,8 @@ enum Engine {
 pub enum Controllers {
     /// PIC and I/O APIC are ours.
     Ours(Arc<Fabric>),
-    /// All of them, and the 8254, are the host kernel's.
-    Kernel(Arc<dyn LineSink>),
+    /// All of them, and the 8254, are the host kernel's: its lines, and where messages go.
+    Kernel(Arc<dyn LineSink>, Messages),
 }
 
 impl Platform {
@@ -105,7 +105,8 @@ impl Platform {
                 Controllers::Ours(fabric)
             }
             InterruptMode::Kernel => {
-                Controllers::Kernel(vm.lines().expect("kernel mode has the kernel's lines"))
+                let lines = vm.lines().expect("kernel mode has the kernel's lines");
+                Controllers::Kernel(lines, Messages::new(Arc::new(KernelApics(vm.clone()))))
             }
         }
     }
@@ -121,8 +122,14 @@ impl Platform {
     }
 }
 
-/// The kernel's local APICs, as our I/O APIC sends to them.
+/// The kernel's local APICs, as our I/O APIC and devices send to them.
 struct KernelApics(Arc<KvmVm>);
+
+impl MessagePort for KernelApics {
+    fn send(&self, address: u64, data: u32) {
+        self.0.send_message(kvm::irqchip::Message { address, data });
+    }
+}
 
 impl MessageSink for KernelApics {
     fn deliver(&self, message: Message) {

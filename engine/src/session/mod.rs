@@ -12,7 +12,7 @@ use hardware::input::Key;
 use network::{Capture, Conditions};
 
 use crate::inspect::PhysicalMemory;
-use crate::machine::{Checkpoint, Fingerprint, Machine, Pulse, Stamped, StartError};
+use crate::machine::{BalloonHandle, Checkpoint, Fingerprint, Machine, Pulse, Stamped, StartError};
 use crate::profile::Profile;
 use crate::scheduler::{Allotment, AllotmentError};
 use crate::stats::Stats;
@@ -42,6 +42,8 @@ pub type ByteOutlet = Box<dyn FnMut(&[u8]) + Send>;
 pub struct Outlets {
     /// Bytes the guest sends on its first serial port.
     pub serial: Option<ByteOutlet>,
+    /// Bytes the guest sends on its virtio console; without this they go where the serial port's go.
+    pub console: Option<ByteOutlet>,
     /// Bytes the guest writes to the debug console (ports 0x402 and 0xE9).
     pub debug_console: Option<ByteOutlet>,
     /// Where what passes over the network card's cable is written.
@@ -187,6 +189,31 @@ impl Session {
     /// Sends bytes to the guest's first serial port.
     pub fn send_serial(&self, bytes: &[u8]) {
         self.0.machine.send_serial(bytes);
+    }
+
+    /// Sends bytes to the guest's virtio console; gives how many there was room for. 0 without a console.
+    pub fn send_console(&self, bytes: &[u8]) -> usize {
+        self.0.machine.paravirtual().send_console(bytes)
+    }
+
+    /// Tells the guest how large the window around its virtio console is, in characters.
+    pub fn resize_console(&self, columns: u16, rows: u16) {
+        self.0.machine.paravirtual().resize_console(columns, rows);
+    }
+
+    /// Whether the guest listens to a pointer with absolute coordinates; without one, [`Session::mouse`].
+    pub fn takes_pointer(&self) -> bool {
+        self.0.machine.paravirtual().takes_pointer()
+    }
+
+    /// The pointer is at (x, y) of the guest's screen, each 0 to 0x7FFF; wheel and buttons as with the mouse.
+    pub fn pointer(&self, x: u16, y: u16, wheel: i32, buttons: u8) {
+        self.0.machine.paravirtual().pointer(x, y, wheel, buttons);
+    }
+
+    /// The guest's memory balloon, if the machine has one.
+    pub fn balloon(&self) -> Option<BalloonHandle> {
+        self.0.machine.balloon()
     }
 
     /// The newest frame of the guest's screen.
