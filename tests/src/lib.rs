@@ -2,6 +2,7 @@
 
 pub mod assembler;
 pub mod initramfs;
+pub mod linux;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -55,6 +56,7 @@ pub struct Guest {
     platform: Platform,
     serial: Arc<Mutex<Vec<u8>>>,
     console: Arc<Mutex<Vec<u8>>>,
+    virtio_console: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Guest {
@@ -62,19 +64,20 @@ impl Guest {
     pub fn start(mut profile: Profile, platform: Platform) -> Guest {
         profile.backend = platform.backend;
         profile.interrupts = platform.interrupts;
-        let (serial, console) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let [serial, console, virtio_console] = std::array::from_fn(|_| Arc::new(Mutex::new(Vec::new())));
         let keep = |to: &Arc<Mutex<Vec<u8>>>| {
             let to = to.clone();
             Box::new(move |bytes: &[u8]| to.lock().unwrap().extend_from_slice(bytes)) as Box<_>
         };
         let outlets = Outlets {
             serial: Some(keep(&serial)),
+            console: Some(keep(&virtio_console)),
             debug_console: Some(keep(&console)),
             ..Outlets::default()
         };
         let session = Session::start(&profile, outlets)
             .unwrap_or_else(|error| panic!("{platform:?}: the machine does not start: {error}"));
-        Guest { session, platform, serial, console }
+        Guest { session, platform, serial, console, virtio_console }
     }
 
     /// Starts a flat program from `tests/guests` (already assembled) on `platform`.
@@ -99,6 +102,11 @@ impl Guest {
     /// What the guest has sent on its serial port.
     pub fn serial(&self) -> String {
         String::from_utf8_lossy(&self.serial.lock().unwrap()).into_owned()
+    }
+
+    /// What the guest has sent on its virtio console.
+    pub fn virtio_console(&self) -> String {
+        String::from_utf8_lossy(&self.virtio_console.lock().unwrap()).into_owned()
     }
 
     /// What the guest has written to the debug console.

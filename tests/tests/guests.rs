@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use cpu::registers::{general, segment};
 use engine::backend::kvm::speed;
 use engine::backend::{Backend, InterruptMode};
-use engine::profile::Profile;
+use engine::profile::{Network, Paravirtual, Profile};
 use engine::{Ending, Key};
 use machine_tests::{Guest, Platform, assembler, kvm, platforms};
 
@@ -247,7 +247,7 @@ fn pci() {
     const FUNCTIONS: &str =
         "00.0 8086:1237\n01.0 8086:7000\n01.1 8086:7010\n01.3 8086:7113\n02.0 1234:1111\n";
     case("pci").each(
-        || Profile::new("pci"),
+        || Profile { paravirtual: Paravirtual::NONE, network: Network::None, ..Profile::new("pci") },
         |guest, platform| {
             guest.wait_pass(PATIENCE);
             assert_eq!(guest.debug_console(), FUNCTIONS, "{platform:?}");

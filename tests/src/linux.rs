@@ -1,0 +1,86 @@
+//! A Linux guest made of packages: Debian's cloud kernel, its modules, and busybox in an initramfs made here.
+
+use std::path::{Path, PathBuf};
+
+use engine::profile::{Direct, Profile};
+use tempfile::TempDir;
+
+use crate::initramfs::Initramfs;
+
+/// What a guest of [`Linux`] finds mounted, before its own script runs.
+const PREAMBLE: &str = "#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp /sbin
+/bin/busybox --install -s /bin
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t devtmpfs none /dev 2>/dev/null
+";
+
+/// A kernel and an initramfs in a folder of their own.
+pub struct Linux {
+    folder: TempDir,
+    kernel: PathBuf,
+}
+
+impl Linux {
+    /// Makes an initramfs that loads `modules` (names, in order) and runs `script`, then switches off. `None`, with
+    /// the reason printed, where the packages are not installed.
+    pub fn with(modules: &[&str], script: &str) -> Option<Linux> {
+        let Some(kernel) = newest_kernel() else {
+            println!("skipped: no /boot/vmlinuz-*-cloud-amd64 (package linux-image-cloud-amd64)");
+            return None;
+        };
+        let busybox = crate::installed("/bin/busybox", "busybox-static")?;
+        let version = kernel.file_name()?.to_str()?.strip_prefix("vmlinuz-")?.to_owned();
+        let mut archive = Initramfs::default();
+        for folder in ["bin", "dev", "modules"] {
+            archive.add(folder, 0o040_755, &[]);
+        }
+        archive.add("bin/busybox", 0o100_755, &std::fs::read(busybox).ok()?);
+        let mut init = PREAMBLE.to_owned();
+        for name in modules {
+            let path = find(&Path::new("/lib/modules").join(&version), &format!("{name}.ko"))
+                .unwrap_or_else(|| panic!("{version} has no module {name}"));
+            archive.add(&format!("modules/{name}.ko"), 0o100_644, &std::fs::read(path).ok()?);
+            init += &format!("insmod /modules/{name}.ko\n");
+        }
+        init += script;
+        init += "\npoweroff -f\n";
+        archive.add("init", 0o100_755, init.as_bytes());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("initrd"), archive.finish()).expect("room for an initramfs");
+        Some(Linux { folder, kernel })
+    }
+
+    /// Has `profile` boot it, with `append` on the command line.
+    pub fn boot_in(&self, profile: &mut Profile, append: &str) {
+        profile.direct = Some(Direct::Kernel {
+            image: self.kernel.clone(),
+            initrd: Some(self.folder.path().join("initrd")),
+            append: format!("console=ttyS0 panic=-1 {append}"),
+        });
+    }
+}
+
+fn newest_kernel() -> Option<PathBuf> {
+    let entries = std::fs::read_dir("/boot").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let fits = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with("vmlinuz-") && name.ends_with("-cloud-amd64")
+    };
+    entries.filter(fits).max()
+}
+
+fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if let Some(found) = find(&path, name) {
+                return Some(found);
+            }
+        } else if entry.file_name() == name {
+            return Some(path);
+        }
+    }
+    None
+}
