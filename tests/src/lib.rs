@@ -3,6 +3,7 @@
 pub mod assembler;
 pub mod initramfs;
 pub mod linux;
+pub mod installer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

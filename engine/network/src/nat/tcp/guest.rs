@@ -588,3 +588,7 @@ impl GuestHalf {
         Reply { sequence: self.next, ack: answers.then_some(self.expected), rst: true, ..Reply::default() }
     }
 }
+
+#[cfg(test)]
+#[path = "guest_tests.rs"]
+mod tests;
