@@ -1,6 +1,7 @@
 //! What a disk is to the devices in front of it.
 
 use std::io;
+use std::path::PathBuf;
 
 /// Bytes of one sector, the unit a guest's disk commands count in.
 pub const SECTOR: u64 = 512;
@@ -37,8 +38,22 @@ pub trait Disk: Send {
     /// The content of a range is no longer needed: it may read as zeros from now on, and its room may be
     /// given back. A disk that cannot do that leaves it as it is.
     fn discard(&mut self, offset: u64, length_bytes: u64) -> Result<(), DiskError> {
-        check_range(self.length_bytes(), offset, length_bytes as usize)
+        check_range(self.length_bytes(), offset, length_bytes)
     }
+
+    /// The run that starts at `offset`, which is before the end: whether it is known to be zeros.
+    fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
+        Ok(Extent { length_bytes: self.length_bytes() - offset, is_zero: false })
+    }
+}
+
+/// A run of bytes of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// How long it is, at least 1.
+    pub length_bytes: u64,
+    /// Known to read as zeros, without a look at the data.
+    pub is_zero: bool,
 }
 
 /// Why a disk did not do what it was asked.
@@ -55,16 +70,63 @@ pub enum DiskError {
     /// The image was opened for reading only.
     #[error("the disk is read-only")]
     ReadOnly,
+    /// There is no room on the host's disk. Nothing is lost: the same access succeeds when there is room.
+    #[error("the host's disk is full: {0}. Make room there, then continue")]
+    Full(#[source] io::Error),
     /// The host could not do it.
     #[error("the host could not access the disk image: {0}")]
-    Host(#[from] io::Error),
+    Host(#[source] io::Error),
+    /// The image contradicts itself.
+    #[error("{path} is damaged: {what}. `vitrine disk check` says more")]
+    Damaged {
+        /// The image.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// The guest tried to make its raw disk look like an image of another format, which would then be
+    /// believed when it is opened next.
+    #[error("the guest may not write the mark of {0} to the start of a raw disk")]
+    Disguise(&'static str),
+}
+
+impl From<io::Error> for DiskError {
+    fn from(error: io::Error) -> DiskError {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => DiskError::Full(error),
+            _ => DiskError::Host(error),
+        }
+    }
 }
 
 /// Checks that an access lies inside a disk of `length_bytes`.
-pub(crate) fn check_range(length_bytes: u64, offset: u64, bytes: usize) -> Result<(), DiskError> {
-    let bytes = bytes as u64;
+pub(crate) fn check_range(length_bytes: u64, offset: u64, bytes: u64) -> Result<(), DiskError> {
     match offset.checked_add(bytes) {
         Some(end) if end <= length_bytes => Ok(()),
         _ => Err(DiskError::OutOfRange { offset, bytes }),
+    }
+}
+
+/// Reads from a disk that may be shorter than the one in front of it; past its end there are zeros.
+pub(crate) fn read_padded(disk: &mut dyn Disk, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+    let stored = disk.length_bytes().saturating_sub(offset).min(buffer.len() as u64) as usize;
+    let (stored, past) = buffer.split_at_mut(stored);
+    past.fill(0);
+    if stored.is_empty() { Ok(()) } else { disk.read_at(offset, stored) }
+}
+
+/// The extent of a disk behind another, which may be longer and is `length_bytes` long.
+pub(crate) fn extent_padded(
+    disk: Option<&mut Box<dyn Disk>>,
+    offset: u64,
+    length_bytes: u64,
+) -> Result<Extent, DiskError> {
+    match disk {
+        Some(disk) if offset < disk.length_bytes() => {
+            let extent = disk.extent(offset)?;
+            Ok(Extent { length_bytes: extent.length_bytes.min(length_bytes), ..extent })
+        }
+        _ => Ok(Extent { length_bytes, is_zero: true }),
     }
 }

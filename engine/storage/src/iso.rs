@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::disk::{Disk, DiskError, check_range};
 use crate::open::OpenError;
-use crate::raw::{Access, RawDisk};
+use crate::store::{Access, HostFile, Store};
 
 /// Bytes of one block of a data CD or DVD.
 pub const BLOCK: u64 = 2048;
@@ -13,16 +13,16 @@ pub const BLOCK: u64 = 2048;
 /// An opened CD or DVD image.
 #[derive(Debug)]
 pub struct IsoDisk {
-    raw: RawDisk,
+    file: HostFile,
     length_bytes: u64,
 }
 
 impl IsoDisk {
     /// Opens an image.
     pub fn open(path: &Path) -> Result<IsoDisk, OpenError> {
-        let raw = RawDisk::open_any_length(path, Access::ReadOnly)?;
-        let length_bytes = raw.length_bytes().next_multiple_of(BLOCK);
-        Ok(IsoDisk { raw, length_bytes })
+        let file = HostFile::open(path, Access::ReadOnly)?;
+        let length_bytes = file.length_bytes().next_multiple_of(BLOCK);
+        Ok(IsoDisk { file, length_bytes })
     }
 }
 
@@ -36,11 +36,8 @@ impl Disk for IsoDisk {
     }
 
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
-        check_range(self.length_bytes, offset, buffer.len())?;
-        let in_file = self.raw.length_bytes().saturating_sub(offset).min(buffer.len() as u64) as usize;
-        let (stored, padding) = buffer.split_at_mut(in_file);
-        padding.fill(0);
-        if stored.is_empty() { Ok(()) } else { self.raw.read_at(offset, stored) }
+        check_range(self.length_bytes, offset, buffer.len() as u64)?;
+        Ok(self.file.read_at(offset, buffer)?)
     }
 
     fn write_at(&mut self, _offset: u64, _bytes: &[u8]) -> Result<(), DiskError> {

@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, DiskError, SECTOR};
+use crate::disk::{DiskError, SECTOR};
 use crate::floppy::FloppyGeometry;
 use crate::iso::BLOCK;
 use crate::open::OpenError;
-use crate::raw::{Access, RawDisk};
+use crate::store::{Access, HostFile, Store};
 
 /// How much of the start of a file is looked at: the volume descriptors of a CD end well before.
 const HEAD_BYTES: u64 = 128 << 10;
@@ -167,12 +167,12 @@ pub enum IdentifyError {
 
 /// Tells what the file at `path` is, by its content. It need not be free: a disk in use is told as well.
 pub fn identify(path: &Path) -> Result<Kind, IdentifyError> {
-    let mut disk = RawDisk::open_unlocked(path, Access::ReadOnly)?;
+    let disk = HostFile::open_unlocked(path, Access::ReadOnly)?;
     let length_bytes = disk.length_bytes();
     let unreadable = |source| IdentifyError::Unreadable { path: path.to_owned(), source };
-    let mut read = |from: u64, bytes: u64| {
+    let read = |from: u64, bytes: u64| {
         let mut part = vec![0; bytes.min(length_bytes - from) as usize];
-        disk.read_at(from, &mut part).map(|()| part)
+        disk.read_at(from, &mut part).map(|()| part).map_err(DiskError::from)
     };
     let head = read(0, HEAD_BYTES).map_err(unreadable)?;
     let tail = read(length_bytes - length_bytes.min(SECTOR), SECTOR).map_err(unreadable)?;

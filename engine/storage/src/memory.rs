@@ -62,7 +62,7 @@ impl Disk for MemoryDisk {
     }
 
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
-        check_range(self.length_bytes(), offset, buffer.len())?;
+        check_range(self.length_bytes(), offset, buffer.len() as u64)?;
         buffer.copy_from_slice(&self.bytes[offset as usize..][..buffer.len()]);
         Ok(())
     }
@@ -71,7 +71,7 @@ impl Disk for MemoryDisk {
         if self.read_only {
             return Err(DiskError::ReadOnly);
         }
-        check_range(self.length_bytes(), offset, bytes.len())?;
+        check_range(self.length_bytes(), offset, bytes.len() as u64)?;
         self.bytes[offset as usize..][..bytes.len()].copy_from_slice(bytes);
         Ok(())
     }

@@ -3,6 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::DiskError;
+use crate::format::Format;
+
+/// Most images that are based on one another.
+pub const MAX_CHAIN: usize = 32;
+
 /// Why an image could not be opened or made. Every message names the file and says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -68,6 +74,62 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Its header contradicts itself or its length.
+    #[error("{path} is {}, and damaged: {what}. If it was downloaded or copied, get it again", format.name())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+        /// What was found.
+        what: String,
+    },
+    /// It uses something of its format that is not served.
+    #[error("{path} is {} with {feature}, which is not supported. {advice}", format.name())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+        /// What it uses.
+        feature: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A format that is only read was to be written.
+    #[error(
+        "{path} is {}, which is read but not written. Run it with --snapshot (changes are thrown away), \
+         keep changes in an overlay (`vitrine disk create --backing {path} overlay.qcow2`), or convert it \
+         (`vitrine disk convert {path} disk.qcow2`)", format.name()
+    )]
+    OnlyRead {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+    },
+    /// The image it is based on could not be opened.
+    #[error("{path} is based on another image: {source}")]
+    Backing {
+        /// The image in front.
+        path: PathBuf,
+        /// Why.
+        source: Box<OpenError>,
+    },
+    /// A chain of images that leads back to itself, or does not end.
+    #[error("{path} is based on itself, or on a chain of more than {MAX_CHAIN} images")]
+    Chain {
+        /// The image at which it was found.
+        path: PathBuf,
+    },
+    /// It was opened, and could not be made ready.
+    #[error("{path} could not be made ready: {source}")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<DiskError>,
+    },
     /// The host refused for another reason.
     #[error("{path} could not be {action}: {source}")]
     Host {
@@ -81,6 +143,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Of a disk that was opened, and failed before it could be used.
+    pub(crate) fn from_disk(path: &Path, error: DiskError) -> OpenError {
+        OpenError::Disk { path: path.to_owned(), source: Box::new(error) }
+    }
+
     /// Sorts a host error by what the person can do about it.
     pub(crate) fn from_host(path: &Path, action: &'static str, write: bool, source: io::Error) -> OpenError {
         let path = path.to_owned();

@@ -8,7 +8,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::disk::{Disk, DiskError, check_range};
+use crate::disk::{Disk, DiskError, Extent, check_range};
+use crate::pieces::pieces;
 
 /// Bytes of one cluster, the unit that is copied up.
 pub const CLUSTER: u64 = 64 << 10;
@@ -22,15 +23,6 @@ pub struct Overlay {
     length_bytes: u64,
     /// One cluster of room for copying up.
     scratch: Vec<u8>,
-}
-
-/// One access's share of one cluster.
-struct Part {
-    cluster: u64,
-    /// Where it starts on the disk.
-    offset: u64,
-    /// Which bytes of the access it is.
-    range: std::ops::Range<usize>,
 }
 
 impl Overlay {
@@ -72,18 +64,6 @@ impl Overlay {
         self.copied[(cluster / 64) as usize] >> (cluster % 64) & 1 != 0
     }
 
-    fn parts(offset: u64, length: usize) -> impl Iterator<Item = Part> {
-        let mut done = 0;
-        std::iter::from_fn(move || {
-            let start = offset + done as u64;
-            let room = (CLUSTER - start % CLUSTER) as usize;
-            let take = room.min(length - done);
-            let part = Part { cluster: start / CLUSTER, offset: start, range: done..done + take };
-            done += take;
-            (take > 0).then_some(part)
-        })
-    }
-
     /// Length of a cluster: the last one may be short.
     fn cluster_bytes(&self, cluster: u64) -> usize {
         CLUSTER.min(self.length_bytes - cluster * CLUSTER) as usize
@@ -109,31 +89,42 @@ impl Disk for Overlay {
     }
 
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
-        check_range(self.length_bytes, offset, buffer.len())?;
-        for part in Overlay::parts(offset, buffer.len()) {
-            let bytes = &mut buffer[part.range];
-            if self.is_copied(part.cluster) {
-                self.file.read_exact_at(bytes, part.offset)?;
+        check_range(self.length_bytes, offset, buffer.len() as u64)?;
+        for piece in pieces(offset, buffer.len(), CLUSTER) {
+            let at = offset + piece.range.start as u64;
+            let bytes = &mut buffer[piece.range];
+            if self.is_copied(piece.unit) {
+                self.file.read_exact_at(bytes, at)?;
             } else {
-                self.base.read_at(part.offset, bytes)?;
+                self.base.read_at(at, bytes)?;
             }
         }
         Ok(())
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        check_range(self.length_bytes, offset, bytes.len())?;
-        for part in Overlay::parts(offset, bytes.len()) {
-            let bytes = &bytes[part.range];
-            let replaced = bytes.len() == self.cluster_bytes(part.cluster);
-            if !replaced && !self.is_copied(part.cluster) {
-                self.copy_up(part.cluster)?;
+        check_range(self.length_bytes, offset, bytes.len() as u64)?;
+        for piece in pieces(offset, bytes.len(), CLUSTER) {
+            let at = offset + piece.range.start as u64;
+            let bytes = &bytes[piece.range];
+            let replaced = bytes.len() == self.cluster_bytes(piece.unit);
+            if !replaced && !self.is_copied(piece.unit) {
+                self.copy_up(piece.unit)?;
             }
-            self.file.write_all_at(bytes, part.offset)?;
+            self.file.write_all_at(bytes, at)?;
             // Only now: a cluster counts as copied when all of it is in the file.
-            self.copied[(part.cluster / 64) as usize] |= 1 << (part.cluster % 64);
+            self.copied[(piece.unit / 64) as usize] |= 1 << (piece.unit % 64);
         }
         Ok(())
+    }
+
+    fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
+        let length_bytes = (CLUSTER - offset % CLUSTER).min(self.length_bytes - offset);
+        if self.is_copied(offset / CLUSTER) {
+            return Ok(Extent { length_bytes, is_zero: false });
+        }
+        let extent = self.base.extent(offset)?;
+        Ok(Extent { length_bytes: extent.length_bytes.min(length_bytes), ..extent })
     }
 
     /// Nothing to do: what is thrown away need not survive the host.

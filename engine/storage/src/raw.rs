@@ -1,70 +1,36 @@
 //! A raw disk image: byte n of the file is byte n of the disk. Also host disks (`/dev/sdx`).
 //!
-//! Left out on purpose: discard (holes are kept as the file has them) and asynchronous I/O.
+//! A guest may not write the mark of an image format to the start of its raw disk: told by content, the disk
+//! would be opened as that format next time, with any file of the host as its backing file.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
-use crate::disk::{Disk, DiskError, SECTOR, check_range};
+use crate::disk::{Disk, DiskError, Extent, SECTOR, check_range};
+use crate::format::Format;
 use crate::open::OpenError;
-
-/// How an image is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// The guest may only read; others may read too, but none may write meanwhile.
-    ReadOnly,
-    /// The guest reads and writes; nobody else may use the image meanwhile.
-    ReadWrite,
-}
+use crate::store::Store;
+pub use crate::store::{Access, HostFile};
 
 /// An opened raw image. Dropping it gives up the lock.
 #[derive(Debug)]
 pub struct RawDisk {
-    file: File,
-    path: PathBuf,
-    length_bytes: u64,
-    access: Access,
+    file: HostFile,
 }
 
 impl RawDisk {
     /// Opens a raw disk image, whose length must be a whole number of sectors.
     pub fn open(path: &Path, access: Access) -> Result<RawDisk, OpenError> {
-        let disk = RawDisk::open_any_length(path, access)?;
-        if !disk.length_bytes.is_multiple_of(SECTOR) {
-            let (path, length_bytes) = (disk.path, disk.length_bytes);
-            return Err(OpenError::PartialSector { path, length_bytes });
-        }
-        Ok(disk)
+        RawDisk::with_file(HostFile::open(path, access)?)
     }
 
-    /// Opens a file of any length but zero.
-    pub(crate) fn open_any_length(path: &Path, access: Access) -> Result<RawDisk, OpenError> {
-        let disk = RawDisk::open_unlocked(path, access)?;
-        lock(&disk.file, path, access)?;
-        Ok(disk)
-    }
-
-    /// Opens a file of any length but zero, whoever else uses it: to look what it is.
-    pub(crate) fn open_unlocked(path: &Path, access: Access) -> Result<RawDisk, OpenError> {
-        let write = access == Access::ReadWrite;
-        let host = |action, error| OpenError::from_host(path, action, write, error);
-        // Looked at before it is opened: opening a pipe would wait for its other end.
-        let kind = std::fs::metadata(path).map_err(|e| host("opened", e))?.file_type();
-        if kind.is_dir() {
-            return Err(OpenError::Directory { path: path.to_owned() });
+    /// A disk in a file that is opened already.
+    pub(crate) fn with_file(file: HostFile) -> Result<RawDisk, OpenError> {
+        let length_bytes = file.length_bytes();
+        if !length_bytes.is_multiple_of(SECTOR) {
+            return Err(OpenError::PartialSector { path: file.path().to_owned(), length_bytes });
         }
-        if !kind.is_file() && !kind.is_block_device() {
-            return Err(OpenError::Special { path: path.to_owned() });
-        }
-        let mut file =
-            OpenOptions::new().read(true).write(write).open(path).map_err(|e| host("opened", e))?;
-        let length_bytes = file.seek(SeekFrom::End(0)).map_err(|e| host("measured", e))?;
-        if length_bytes == 0 {
-            return Err(OpenError::Empty { path: path.to_owned() });
-        }
-        Ok(RawDisk { file, path: path.to_owned(), length_bytes, access })
+        Ok(RawDisk { file })
     }
 
     /// Makes a new image of zeros that takes no room on the host until it is written, and opens it.
@@ -73,76 +39,90 @@ impl RawDisk {
         let host = |error| OpenError::from_host(path, "made", true, error);
         let length_bytes = length_bytes.max(1).checked_next_multiple_of(SECTOR);
         let length_bytes = length_bytes.ok_or_else(|| host(io::ErrorKind::FileTooLarge.into()))?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(host)?;
-        lock(&file, path, Access::ReadWrite)?;
-        file.set_len(length_bytes).map_err(host)?;
-        Ok(RawDisk { file, path: path.to_owned(), length_bytes, access: Access::ReadWrite })
+        let mut file = HostFile::create(path)?;
+        file.set_length(length_bytes).map_err(host)?;
+        Ok(RawDisk { file })
+    }
+
+    /// Changes the length; what is cut off is lost.
+    pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
+        Ok(self.file.set_length(length_bytes)?)
     }
 
     /// The file behind the disk.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
-}
 
-/// Takes the advisory lock of the whole file: shared for readers, exclusive for a writer.
-fn lock(file: &File, path: &Path, access: Access) -> Result<(), OpenError> {
-    let (locked, how) = match access {
-        Access::ReadOnly => (file.try_lock_shared(), " that writes it"),
-        Access::ReadWrite => (file.try_lock(), ""),
-    };
-    match locked {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned(), how }),
-        // Some network file systems know no locks; the image is usable there, at the person's risk.
-        Err(TryLockError::Error(error)) if is_unsupported(&error) => Ok(()),
-        Err(TryLockError::Error(error)) => {
-            Err(OpenError::Host { path: path.to_owned(), action: "locked", source: error })
+    /// Whether, with `bytes` at `offset`, the first sector is the start of an image of another format.
+    fn disguise(&self, offset: u64, bytes: &[u8]) -> Result<Option<Format>, DiskError> {
+        if offset >= SECTOR {
+            return Ok(None);
         }
+        let mut first = [0; SECTOR as usize];
+        self.file.read_at(0, &mut first)?;
+        let before = Format::of_head(&first);
+        let at = offset as usize;
+        let count = bytes.len().min(first.len() - at);
+        first[at..at + count].copy_from_slice(&bytes[..count]);
+        Ok(Format::of_head(&first).filter(|format| before != Some(*format)))
     }
-}
-
-fn is_unsupported(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let code = error.raw_os_error();
-    [Errno::OPNOTSUPP, Errno::NOSYS, Errno::NOLCK, Errno::INVAL]
-        .iter()
-        .any(|e| code == Some(e.raw_os_error()))
 }
 
 impl Disk for RawDisk {
     fn length_bytes(&self) -> u64 {
-        self.length_bytes
+        self.file.length_bytes()
     }
 
     fn is_read_only(&self) -> bool {
-        self.access == Access::ReadOnly
+        self.file.access() == Access::ReadOnly
     }
 
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
-        check_range(self.length_bytes, offset, buffer.len())?;
-        Ok(self.file.read_exact_at(buffer, offset)?)
+        check_range(self.length_bytes(), offset, buffer.len() as u64)?;
+        Ok(self.file.read_at(offset, buffer)?)
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         if self.is_read_only() {
             return Err(DiskError::ReadOnly);
         }
-        check_range(self.length_bytes, offset, bytes.len())?;
-        Ok(self.file.write_all_at(bytes, offset)?)
+        check_range(self.length_bytes(), offset, bytes.len() as u64)?;
+        if let Some(format) = self.disguise(offset, bytes)? {
+            return Err(DiskError::Disguise(format.name()));
+        }
+        Ok(self.file.write_at(offset, bytes)?)
     }
 
     fn flush(&mut self) -> Result<(), DiskError> {
         if self.is_read_only() {
             return Ok(());
         }
-        Ok(self.file.sync_data()?)
+        Ok(self.file.sync()?)
+    }
+
+    fn write_zeros(&mut self, offset: u64, length_bytes: u64) -> Result<(), DiskError> {
+        if self.is_read_only() {
+            return Err(DiskError::ReadOnly);
+        }
+        check_range(self.length_bytes(), offset, length_bytes)?;
+        Ok(self.file.punch(offset, length_bytes)?)
+    }
+
+    fn discard(&mut self, offset: u64, length_bytes: u64) -> Result<(), DiskError> {
+        self.write_zeros(offset, length_bytes)
+    }
+
+    fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
+        let run = self.file.run_at(offset)?;
+        Ok(Extent { length_bytes: run.length_bytes, is_zero: run.is_hole })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn image(length: usize) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -225,5 +205,28 @@ mod tests {
         disk.read_at(1023, &mut byte).unwrap();
         assert_eq!(byte, [0]);
         assert!(matches!(RawDisk::create(&path, 512), Err(OpenError::Exists { .. })));
+    }
+
+    #[test]
+    fn a_guest_cannot_disguise_its_disk_as_another_format() {
+        let (_folder, path) = image(4096);
+        let mut disk = RawDisk::open(&path, Access::ReadWrite).unwrap();
+        disk.write_at(0, b"QF").unwrap();
+        assert!(matches!(disk.write_at(2, b"I\xFB"), Err(DiskError::Disguise(_))));
+        assert!(matches!(disk.write_at(0, b"vhdxfile"), Err(DiskError::Disguise(_))));
+        assert!(matches!(disk.write_at(0x3F, &[0, 0x7F, 0x10, 0xDA, 0xBE]), Err(DiskError::Disguise(_))));
+        disk.write_at(512, b"QFI\xFB").unwrap();
+    }
+
+    #[test]
+    fn discarded_ranges_are_zeros_and_holes() {
+        let (_folder, path) = image(1 << 20);
+        let mut disk = RawDisk::open(&path, Access::ReadWrite).unwrap();
+        disk.discard(4096, 64 << 10).unwrap();
+        let mut bytes = [9; 2];
+        disk.read_at(4095, &mut bytes).unwrap();
+        assert_eq!(bytes, [0xA5, 0]);
+        assert!(!disk.extent(0).unwrap().is_zero);
+        assert!(matches!(disk.discard(0, 2 << 20), Err(DiskError::OutOfRange { .. })));
     }
 }

@@ -1,6 +1,7 @@
 //! Each kind of file, made small, and told apart.
 
 use super::*;
+use crate::raw::RawDisk;
 
 fn identify_bytes(bytes: &[u8]) -> Result<Kind, IdentifyError> {
     let folder = tempfile::tempdir().unwrap();

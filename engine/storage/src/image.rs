@@ -1,0 +1,190 @@
+//! Opening an image by its content, with the images it is based on.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::check::Findings;
+use crate::disk::{Disk, DiskError, Extent, SECTOR};
+use crate::format::Format;
+use crate::open::{MAX_CHAIN, OpenError};
+use crate::progress::Progress;
+use crate::qcow2::{self, Qcow2};
+use crate::raw::RawDisk;
+use crate::store::{Access, HostFile, Store};
+
+/// An opened image of any format.
+pub enum Image {
+    /// Byte for byte.
+    Raw(RawDisk),
+    /// QEMU's.
+    Qcow2(Box<Qcow2>),
+}
+
+impl Image {
+    /// Opens the image at `path`, told by its content. What it is based on is opened for reading.
+    pub fn open(path: &Path, access: Access) -> Result<Image, OpenError> {
+        Chain::default().open(path, access, None)
+    }
+
+    /// Its format.
+    pub fn format(&self) -> Format {
+        match self {
+            Image::Raw(_) => Format::Raw,
+            Image::Qcow2(_) => Format::Qcow2,
+        }
+    }
+
+    /// Looks through the image's tables; those without any are sound.
+    pub fn check(&mut self, progress: Progress<'_>) -> Result<Findings, DiskError> {
+        match self {
+            Image::Raw(_) => Ok(Findings::default()),
+            Image::Qcow2(image) => image.check(progress),
+        }
+    }
+
+    fn disk(&mut self) -> &mut dyn Disk {
+        match self {
+            Image::Raw(disk) => disk,
+            Image::Qcow2(disk) => &mut **disk,
+        }
+    }
+
+    fn as_disk(&self) -> &dyn Disk {
+        match self {
+            Image::Raw(disk) => disk,
+            Image::Qcow2(disk) => &**disk,
+        }
+    }
+}
+
+impl Disk for Image {
+    fn length_bytes(&self) -> u64 {
+        self.as_disk().length_bytes()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.as_disk().is_read_only()
+    }
+
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+        self.disk().read_at(offset, buffer)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.disk().write_at(offset, bytes)
+    }
+
+    fn flush(&mut self) -> Result<(), DiskError> {
+        self.disk().flush()
+    }
+
+    fn write_zeros(&mut self, offset: u64, length_bytes: u64) -> Result<(), DiskError> {
+        self.disk().write_zeros(offset, length_bytes)
+    }
+
+    fn discard(&mut self, offset: u64, length_bytes: u64) -> Result<(), DiskError> {
+        self.disk().discard(offset, length_bytes)
+    }
+
+    fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
+        self.disk().extent(offset)
+    }
+}
+
+/// The images that are based on one another, from the front: each file once.
+#[derive(Default)]
+pub(crate) struct Chain {
+    seen: Vec<(u64, u64)>,
+}
+
+impl Chain {
+    /// Opens an image; `known` if its format is said elsewhere, and then it is not guessed.
+    pub fn open(
+        &mut self,
+        path: &Path,
+        access: Access,
+        known: Option<Format>,
+    ) -> Result<Image, OpenError> {
+        if let Ok(data) = std::fs::metadata(path) {
+            let identity = (data.dev(), data.ino());
+            if self.seen.contains(&identity) || self.seen.len() >= MAX_CHAIN {
+                return Err(OpenError::Chain { path: path.to_owned() });
+            }
+            self.seen.push(identity);
+        }
+        let file = HostFile::open(path, access)?;
+        let found = format_of(&file).map_err(|error| OpenError::from_host(path, "read", false, error))?;
+        match known.unwrap_or(found) {
+            Format::Raw => Ok(Image::Raw(RawDisk::with_file(file)?)),
+            Format::Qcow2 => self.qcow2(file, access),
+            other => Err(OpenError::OnlyRead { path: path.to_owned(), format: other }),
+        }
+    }
+
+    fn qcow2(&mut self, file: HostFile, access: Access) -> Result<Image, OpenError> {
+        let header = qcow2::Header::read(&file)?;
+        let backing = match &header.backing_name {
+            None => None,
+            Some(name) => Some(self.behind(file.path(), name, header.backing_format.as_deref())?),
+        };
+        let image = Qcow2::open(Box::new(file), header, backing, access == Access::ReadWrite)?;
+        Ok(Image::Qcow2(Box::new(image)))
+    }
+
+    /// Opens the image that `front` is based on, named as in its header.
+    pub fn behind(
+        &mut self,
+        front: &Path,
+        name: &str,
+        format: Option<&str>,
+    ) -> Result<Box<dyn Disk>, OpenError> {
+        let wrap = |source| OpenError::Backing { path: front.to_owned(), source: Box::new(source) };
+        let path = backing_path(front, name).ok_or_else(|| OpenError::Unsupported {
+            path: front.to_owned(),
+            format: Format::Qcow2,
+            feature: format!("a backing file that is not a plain file ({name})"),
+            advice: "Convert it with qemu-img first",
+        })?;
+        // Only "raw" changes what would be found: such a file may have any content, even another format's.
+        let known = match format {
+            Some("raw" | "file" | "host_device") => Some(Format::Raw),
+            _ => None,
+        };
+        let image = self.open(&path, Access::ReadOnly, known).map_err(wrap)?;
+        Ok(Box::new(image))
+    }
+}
+
+/// Where the backing file of `front` lies, if its name is that of a file.
+fn backing_path(front: &Path, name: &str) -> Option<PathBuf> {
+    let name = name.strip_prefix("file:").unwrap_or(name);
+    let is_protocol = name.split_once(':').is_some_and(|(start, _)| !start.contains('/'));
+    if name.is_empty() || is_protocol {
+        return None;
+    }
+    Some(front.parent().unwrap_or(Path::new("")).join(name))
+}
+
+/// The format of an opened file.
+pub(crate) fn format_of(file: &HostFile) -> std::io::Result<Format> {
+    let (mut head, mut tail) = ([0; SECTOR as usize], [0; SECTOR as usize]);
+    file.read_at(0, &mut head)?;
+    file.read_at(file.length_bytes().saturating_sub(SECTOR), &mut tail)?;
+    Ok(Format::of(&head, &tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backing_files_are_sought_beside_their_image() {
+        let path = |name| backing_path(Path::new("/vm/top.qcow2"), name);
+        assert_eq!(path("base.img"), Some("/vm/base.img".into()));
+        assert_eq!(path("/other/base.img"), Some("/other/base.img".into()));
+        assert_eq!(path("file:base.img"), Some("/vm/base.img".into()));
+        assert_eq!(path("nbd://host/disk"), None);
+        assert_eq!(path("json:{\"driver\":\"raw\"}"), None);
+        assert_eq!(path("./a:b.img"), Some("/vm/./a:b.img".into()));
+    }
+}

@@ -1,0 +1,72 @@
+//! Compressed clusters. Sources: RFC 1951 (deflate, without a zlib header), RFC 8878 (Zstandard).
+
+use std::path::PathBuf;
+
+use flate2::{Decompress, FlushDecompress};
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+
+use super::header::{Compression, Header};
+use crate::disk::DiskError;
+use crate::store::Store;
+
+/// The cluster inflated last: guests read in smaller pieces than clusters.
+#[derive(Default)]
+pub struct Inflated {
+    host: Option<u64>,
+    bytes: Vec<u8>,
+}
+
+impl Inflated {
+    /// The content of the compressed cluster at `host`.
+    pub fn get(
+        &mut self,
+        store: &dyn Store,
+        header: &Header,
+        host: u64,
+        length_bytes: u64,
+    ) -> Result<&[u8], DiskError> {
+        if self.host != Some(host) {
+            self.host = None;
+            let mut packed = vec![0; length_bytes as usize];
+            store.read_at(host, &mut packed)?;
+            self.bytes.resize(header.cluster_bytes() as usize, 0);
+            let inflated = match header.compression {
+                Compression::Zlib => inflate(&packed, &mut self.bytes),
+                Compression::Zstd => decode_zstd(&packed, &mut self.bytes),
+            };
+            inflated.map_err(|reason| DiskError::Damaged {
+                path: PathBuf::from(store.path()),
+                what: format!("the compressed data at byte {host} {reason}"),
+            })?;
+            self.host = Some(host);
+        }
+        Ok(&self.bytes)
+    }
+
+    /// Forgets it: its place may be used for something else.
+    pub fn clear(&mut self) {
+        self.host = None;
+    }
+}
+
+/// Fills `out`; what follows in `packed` is the next cluster's.
+fn inflate(packed: &[u8], out: &mut [u8]) -> Result<(), String> {
+    let mut inflater = Decompress::new(false);
+    inflater.decompress(packed, out, FlushDecompress::Finish).map_err(|error| error.to_string())?;
+    if inflater.total_out() == out.len() as u64 { Ok(()) } else { Err("ends too early".to_owned()) }
+}
+
+fn decode_zstd(packed: &[u8], out: &mut [u8]) -> Result<(), String> {
+    let mut decoder = Decoder::new().map_err(|error| error.to_string())?;
+    let length = out.len();
+    let mut from = InBuffer::around(packed);
+    let mut to = OutBuffer::around(out);
+    while to.pos() < length {
+        let before = (from.pos(), to.pos());
+        decoder.run(&mut from, &mut to).map_err(|error| error.to_string())?;
+        if before == (from.pos(), to.pos()) {
+            return Err("ends too early".to_owned());
+        }
+    }
+    Ok(())
+}
