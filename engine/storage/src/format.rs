@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::disk::{DiskError, SECTOR};
+use crate::store::Store;
+
 /// How an image keeps its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -69,6 +72,24 @@ impl Format {
             Format::Vhdx => "vhdx",
             Format::Vmdk => "vmdk",
         }
+    }
+}
+
+/// Refuses a guest's write of `bytes` at `offset` of a disk that is kept byte for byte, if it would make the
+/// first sector the start of an image of another format.
+pub(crate) fn refuse_disguise(store: &dyn Store, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+    if offset >= SECTOR {
+        return Ok(());
+    }
+    let mut first = [0; SECTOR as usize];
+    store.read_at(0, &mut first)?;
+    let before = Format::of_head(&first);
+    let at = offset as usize;
+    let count = bytes.len().min(first.len() - at);
+    first[at..at + count].copy_from_slice(&bytes[..count]);
+    match Format::of_head(&first) {
+        Some(format) if before != Some(format) => Err(DiskError::Disguise(format.name())),
+        _ => Ok(()),
     }
 }
 

@@ -11,6 +11,10 @@ use crate::progress::Progress;
 use crate::qcow2::{self, Qcow2};
 use crate::raw::RawDisk;
 use crate::store::{Access, HostFile, Store};
+use crate::vdi::Vdi;
+use crate::vhd::Vhd;
+use crate::vhdx::Vhdx;
+use crate::vmdk::Vmdk;
 
 /// An opened image of any format.
 pub enum Image {
@@ -18,6 +22,14 @@ pub enum Image {
     Raw(RawDisk),
     /// QEMU's.
     Qcow2(Box<Qcow2>),
+    /// VirtualBox's.
+    Vdi(Box<Vdi>),
+    /// Virtual PC's.
+    Vhd(Box<Vhd>),
+    /// Hyper-V's.
+    Vhdx(Box<Vhdx>),
+    /// VMware's.
+    Vmdk(Box<Vmdk>),
 }
 
 impl Image {
@@ -31,14 +43,20 @@ impl Image {
         match self {
             Image::Raw(_) => Format::Raw,
             Image::Qcow2(_) => Format::Qcow2,
+            Image::Vdi(_) => Format::Vdi,
+            Image::Vhd(_) => Format::Vhd,
+            Image::Vhdx(_) => Format::Vhdx,
+            Image::Vmdk(_) => Format::Vmdk,
         }
     }
 
     /// Looks through the image's tables; those without any are sound.
     pub fn check(&mut self, progress: Progress<'_>) -> Result<Findings, DiskError> {
         match self {
-            Image::Raw(_) => Ok(Findings::default()),
             Image::Qcow2(image) => image.check(progress),
+            Image::Vdi(image) => image.check(progress),
+            Image::Vhd(image) => image.check(progress),
+            Image::Raw(_) | Image::Vhdx(_) | Image::Vmdk(_) => Ok(Findings::default()),
         }
     }
 
@@ -46,6 +64,10 @@ impl Image {
         match self {
             Image::Raw(disk) => disk,
             Image::Qcow2(disk) => &mut **disk,
+            Image::Vdi(disk) => &mut **disk,
+            Image::Vhd(disk) => &mut **disk,
+            Image::Vhdx(disk) => &mut **disk,
+            Image::Vmdk(disk) => &mut **disk,
         }
     }
 
@@ -53,6 +75,10 @@ impl Image {
         match self {
             Image::Raw(disk) => disk,
             Image::Qcow2(disk) => &**disk,
+            Image::Vdi(disk) => &**disk,
+            Image::Vhd(disk) => &**disk,
+            Image::Vhdx(disk) => &**disk,
+            Image::Vmdk(disk) => &**disk,
         }
     }
 }
@@ -114,11 +140,67 @@ impl Chain {
         }
         let file = HostFile::open(path, access)?;
         let found = format_of(&file).map_err(|error| OpenError::from_host(path, "read", false, error))?;
-        match known.unwrap_or(found) {
-            Format::Raw => Ok(Image::Raw(RawDisk::with_file(file)?)),
-            Format::Qcow2 => self.qcow2(file, access),
-            other => Err(OpenError::OnlyRead { path: path.to_owned(), format: other }),
+        let format = known.unwrap_or(found);
+        let is_writable = access == Access::ReadWrite;
+        if is_writable && matches!(format, Format::Vhdx | Format::Vmdk) {
+            return Err(OpenError::OnlyRead { path: path.to_owned(), format });
         }
+        Ok(match format {
+            Format::Raw => Image::Raw(RawDisk::with_file(file)?),
+            Format::Qcow2 => self.qcow2(file, access)?,
+            Format::Vdi => Image::Vdi(Box::new(Vdi::open(Box::new(file), is_writable)?)),
+            Format::Vhd => self.vhd(file, is_writable)?,
+            Format::Vhdx => Image::Vhdx(Box::new(Vhdx::open(Box::new(file))?)),
+            Format::Vmdk => self.vmdk(file)?,
+        })
+    }
+
+    fn vhd(&mut self, file: HostFile, is_writable: bool) -> Result<Image, OpenError> {
+        let path = file.path().to_owned();
+        let image = Vhd::open(Box::new(file), is_writable, |header| {
+            if is_writable {
+                return Err(OpenError::OnlyRead { path: path.clone(), format: Format::Vhd });
+            }
+            let is_parent = |image: &Image| match image {
+                Image::Vhd(parent) => parent.footer().id == header.parent_id,
+                _ => false,
+            };
+            self.parent(&path, &header.parent_names, is_parent)
+        })?;
+        Ok(Image::Vhd(Box::new(image)))
+    }
+
+    fn vmdk(&mut self, file: HostFile) -> Result<Image, OpenError> {
+        let path = file.path().to_owned();
+        let image = Vmdk::open(Box::new(file), |name, id| {
+            let is_parent = |image: &Image| match image {
+                Image::Vmdk(parent) => parent.content_id() == id,
+                _ => false,
+            };
+            self.parent(&path, &[name.to_owned()], is_parent)
+        })?;
+        Ok(Image::Vmdk(Box::new(image)))
+    }
+
+    /// Opens the parent that has one of these names, as they are or beside its child.
+    fn parent(
+        &mut self,
+        child: &Path,
+        names: &[String],
+        is_parent: impl Fn(&Image) -> bool,
+    ) -> Result<Box<dyn Disk>, OpenError> {
+        let folder = child.parent().unwrap_or(Path::new(""));
+        let last = |name: &String| name.rsplit(['/', '\\']).next().unwrap_or("").to_owned();
+        let places = names.iter().cloned().chain(names.iter().map(last)).map(|name| folder.join(name));
+        let wrap = |source| OpenError::Backing { path: child.to_owned(), source: Box::new(source) };
+        let path = places.clone().find(|place| place.is_file()).or_else(|| places.clone().next());
+        let path = path.unwrap_or_else(|| folder.join("parent"));
+        let image = self.open(&path, Access::ReadOnly, None).map_err(wrap)?;
+        if !is_parent(&image) {
+            let what = "it is not the one its child was made from, or was changed since".to_owned();
+            return Err(wrap(OpenError::Damaged { path, format: image.format(), what }));
+        }
+        Ok(Box::new(image))
     }
 
     fn qcow2(&mut self, file: HostFile, access: Access) -> Result<Image, OpenError> {

@@ -18,6 +18,10 @@ pub mod progress;
 pub mod qcow2;
 pub mod raw;
 pub mod store;
+pub mod vdi;
+pub mod vhd;
+pub mod vhdx;
+pub mod vmdk;
 
 pub use check::Findings;
 pub use disk::{Disk, DiskError};

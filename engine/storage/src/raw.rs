@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use crate::disk::{Disk, DiskError, Extent, SECTOR, check_range};
-use crate::format::Format;
+use crate::format::refuse_disguise;
 use crate::open::OpenError;
 use crate::store::Store;
 pub use crate::store::{Access, HostFile};
@@ -53,20 +53,6 @@ impl RawDisk {
     pub fn path(&self) -> &Path {
         self.file.path()
     }
-
-    /// Whether, with `bytes` at `offset`, the first sector is the start of an image of another format.
-    fn disguise(&self, offset: u64, bytes: &[u8]) -> Result<Option<Format>, DiskError> {
-        if offset >= SECTOR {
-            return Ok(None);
-        }
-        let mut first = [0; SECTOR as usize];
-        self.file.read_at(0, &mut first)?;
-        let before = Format::of_head(&first);
-        let at = offset as usize;
-        let count = bytes.len().min(first.len() - at);
-        first[at..at + count].copy_from_slice(&bytes[..count]);
-        Ok(Format::of_head(&first).filter(|format| before != Some(*format)))
-    }
 }
 
 impl Disk for RawDisk {
@@ -88,9 +74,7 @@ impl Disk for RawDisk {
             return Err(DiskError::ReadOnly);
         }
         check_range(self.length_bytes(), offset, bytes.len() as u64)?;
-        if let Some(format) = self.disguise(offset, bytes)? {
-            return Err(DiskError::Disguise(format.name()));
-        }
+        refuse_disguise(&self.file, offset, bytes)?;
         Ok(self.file.write_at(offset, bytes)?)
     }
 
