@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use engine::backend::{Backend, InterruptMode};
 use engine::network::Forward;
 use engine::profile::{DiskBus, Firmware, Network, Nic, Size};
+use storage::Format;
 
 use crate::control::ControlArguments;
 
@@ -53,6 +54,78 @@ pub enum Command {
     Ctl(ControlArguments),
     /// Say what this host offers, and how to mend what is missing.
     Doctor,
+    /// Make, look at, convert, resize, check and merge disk images.
+    Disk {
+        /// What to do.
+        #[command(subcommand)]
+        command: DiskCommand,
+    },
+}
+
+/// `vitrine disk`.
+#[derive(Debug, Subcommand)]
+pub enum DiskCommand {
+    /// Make a new, empty image.
+    Create {
+        /// The new file.
+        file: PathBuf,
+        /// Its length, for example 10G; may be left out with --backing.
+        #[arg(long, value_name = "SIZE", required_unless_present = "backing")]
+        size: Option<Size>,
+        /// qcow2, raw, vdi or vhd.
+        #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
+        format: Format,
+        /// An image to show where nothing is written yet; it is never written.
+        #[arg(long, value_name = "FILE")]
+        backing: Option<PathBuf>,
+        /// Give all blocks their place at once (vdi, vhd).
+        #[arg(long)]
+        fixed: bool,
+    },
+    /// Tell what an image is.
+    Info {
+        /// The image.
+        file: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy an image, with all it is based on, into a new one.
+    Convert {
+        /// The image; its format is told by its content.
+        from: PathBuf,
+        /// The new file.
+        to: PathBuf,
+        /// qcow2, raw, vdi or vhd.
+        #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
+        format: Format,
+        /// Give all blocks their place at once (vdi, vhd).
+        #[arg(long)]
+        fixed: bool,
+    },
+    /// Change the length of an image.
+    Resize {
+        /// The image.
+        file: PathBuf,
+        /// Its new length, for example 20G.
+        size: Size,
+        /// It may become shorter; what is cut off is lost.
+        #[arg(long)]
+        shrink: bool,
+    },
+    /// Look through an image for damage.
+    Check {
+        /// The image.
+        file: PathBuf,
+        /// Give back room that nothing uses, and mend counts (qcow2).
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Write what an overlay holds into the image it is based on.
+    Merge {
+        /// The overlay.
+        file: PathBuf,
+    },
 }
 
 /// What a machine is made of.
@@ -73,10 +146,10 @@ pub struct MachineArguments {
     /// Firmware image, or none.
     #[arg(long, value_name = "PATH|none", value_parser = firmware)]
     pub firmware: Option<Firmware>,
-    /// CD-ROM image.
+    /// CD-ROM image, or a folder to be offered as one.
     #[arg(long, value_name = "F")]
     pub cdrom: Option<PathBuf>,
-    /// Hard disk image; may be repeated.
+    /// Hard disk image, or a folder to be offered as one (read only); may be repeated.
     #[arg(long, value_name = "F")]
     pub disk: Vec<PathBuf>,
     /// What hard disks (with ahci, the CD-ROM too) hang on.

@@ -2,6 +2,7 @@
 
 mod arguments;
 pub mod console;
+mod disk;
 mod doctor;
 mod player;
 mod run;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Some(Command::Delete { name }) => saved::delete(&name),
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Ctl(arguments)) => crate::control::client::control(&arguments),
+        Some(Command::Disk { command }) => disk::disk(&command),
     };
     crate::control::withdraw();
     match done {

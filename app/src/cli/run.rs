@@ -199,7 +199,7 @@ fn finish(
 }
 
 /// A flag that Ctrl-C and a request to terminate raise, so that the run still ends in order.
-fn interrupt_flag() -> Arc<AtomicBool> {
+pub(super) fn interrupt_flag() -> Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     extern "C" fn raise(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
         if let Some(flag) = FLAG.get() {

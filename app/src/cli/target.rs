@@ -78,13 +78,18 @@ pub fn apply(profile: &mut Profile, machine: &MachineArguments) -> Result<(), St
 /// Everything that keeps the profile from starting, as one message; files are looked into.
 pub fn check(profile: &Profile) -> Result<(), String> {
     let mut reasons: Vec<String> = Vec::new();
+    let may_be_folder =
+        |path: &Path| profile.cdrom.as_deref() == Some(path) || profile.disks.iter().any(|disk| disk == path);
     for (_, path) in profile.files() {
+        if path.is_dir() && may_be_folder(path) {
+            continue;
+        }
         if let Err(reason) = check_file(path) {
             reasons.push(reason);
         }
     }
     if reasons.is_empty() {
-        if let Some(cdrom) = &profile.cdrom {
+        if let Some(cdrom) = profile.cdrom.as_ref().filter(|path| !path.is_dir()) {
             reasons.extend(expect(cdrom, "--cdrom", "a CD image", |kind| {
                 matches!(kind, storage::Kind::Iso { .. })
             }));
@@ -101,9 +106,11 @@ pub fn check(profile: &Profile) -> Result<(), String> {
                 matches!(kind, Floppy { .. } | BootSector | Flat | DiskImage { .. })
             }));
         }
-        for disk in &profile.disks {
-            // Any bytes can be a disk's; only what is known to be something else is refused.
-            if let Err(error @ storage::IdentifyError::Foreign { .. }) = storage::identify(disk) {
+        for disk in profile.disks.iter().filter(|path| !path.is_dir()) {
+            use storage::IdentifyError::{Foreign, Open};
+            // Any bytes can be a disk's; only what is known to be something else is refused, and images that
+            // cannot be opened.
+            if let Err(error @ (Foreign { .. } | Open(_))) = storage::identify(disk) {
                 reasons.push(error.to_string());
             }
         }

@@ -7,7 +7,7 @@ use storage::floppy::FloppyGeometry;
 use storage::iso::IsoDisk;
 use storage::memory::MemoryDisk;
 use storage::overlay::Overlay;
-use storage::raw::{Access, RawDisk};
+use storage::{Access, Format, Image};
 
 use super::StartError;
 use crate::profile::Profile;
@@ -34,23 +34,37 @@ impl Media {
     }
 }
 
+/// A CD: an image, or a folder, which becomes one.
 fn cd(path: &Path) -> Result<Box<dyn Disk>, StartError> {
+    if path.is_dir() {
+        return Ok(Box::new(storage::folder::iso(path).map_err(disk_error)?));
+    }
     Ok(Box::new(IsoDisk::open(path).map_err(disk_error)?))
 }
 
+/// A hard disk: an image of any format, or a folder, which becomes a disk that is read only.
 fn hard_disk(path: &Path, snapshot: bool) -> Result<Box<dyn Disk>, StartError> {
-    let disk = Box::new(RawDisk::open(path, access(snapshot)).map_err(disk_error)?);
+    let disk: Box<dyn Disk> = if path.is_dir() {
+        Box::new(storage::folder::fat(path).map_err(disk_error)?)
+    } else {
+        Box::new(Image::open(path, access(snapshot)).map_err(disk_error)?)
+    };
     if snapshot { overlay(path, disk) } else { Ok(disk) }
 }
 
 /// A floppy. What is shorter than a floppy (a boot sector) is padded to one in memory.
 fn floppy(path: &Path, snapshot: bool) -> Result<(Box<dyn Disk>, FloppyGeometry), StartError> {
     let padded = FloppyGeometry::HD_1440K;
-    let length = std::fs::metadata(path).map_err(|error| host(path, error))?.len();
+    let is_raw = storage::image::format(path).map_err(disk_error)? == Format::Raw;
+    let length = if is_raw {
+        std::fs::metadata(path).map_err(|error| host(path, error))?.len()
+    } else {
+        Image::look(path).map_err(disk_error)?.length_bytes()
+    };
     if let Some(geometry) = FloppyGeometry::of_length(length) {
         return Ok((hard_disk(path, snapshot)?, geometry));
     }
-    if length > padded.length_bytes() {
+    if length > padded.length_bytes() || !is_raw {
         let reason = format!("{}: {length} bytes is the length of no floppy format", path.display());
         return Err(StartError::Disk(reason));
     }

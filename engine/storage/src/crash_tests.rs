@@ -18,8 +18,10 @@ pub(crate) enum Action {
 
 /// Random actions on a disk of `sectors`.
 pub(crate) fn actions(sectors: u64) -> impl Strategy<Value = Vec<Action>> {
-    let range = move || (0..sectors, prop_oneof![1..4u64, 1..40u64, 1..sectors / 3])
-        .prop_map(move |(sector, count)| (sector, count.min(sectors - sector)));
+    let range = move || {
+        (0..sectors, prop_oneof![1..4u64, 1..40u64, 1..sectors / 3])
+            .prop_map(move |(sector, count)| (sector, count.min(sectors - sector)))
+    };
     let action = prop_oneof![
         6 => range().prop_map(|(sector, count)| Action::Write { sector, count }),
         1 => range().prop_map(|(sector, count)| Action::Zero { sector, count }),

@@ -1,6 +1,6 @@
 //! Numbers in headers. The caller has checked that they are inside.
 
-macro_rules! field {
+macro_rules! fields {
     ($($read:ident $write:ident $type:ident $from:ident $to:ident)*) => {$(
         pub(crate) fn $read(bytes: &[u8], at: usize) -> $type {
             $type::$from(*bytes[at..].first_chunk().expect("inside the header"))
@@ -13,7 +13,7 @@ macro_rules! field {
     )*};
 }
 
-field! {
+fields! {
     be16 put_be16 u16 from_be_bytes to_be_bytes
     be32 put_be32 u32 from_be_bytes to_be_bytes
     be64 put_be64 u64 from_be_bytes to_be_bytes

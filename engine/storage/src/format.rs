@@ -107,6 +107,7 @@ impl FromStr for Format {
         // QEMU's word for VHD.
         let word = if word == "vpc" { "vhd" } else { &word };
         let known = Format::ALL.into_iter().find(|format| format.word() == word);
-        known.ok_or_else(|| format!("'{word}' is no image format; there are raw, qcow2, vdi, vhd, vhdx, vmdk"))
+        known
+            .ok_or_else(|| format!("'{word}' is no image format; there are raw, qcow2, vdi, vhd, vhdx, vmdk"))
     }
 }

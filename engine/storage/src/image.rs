@@ -38,6 +38,11 @@ impl Image {
         Chain::default().open(path, access, None)
     }
 
+    /// Opens an image for a look, whoever uses it. What is read may be half of what is being written.
+    pub fn look(path: &Path) -> Result<Image, OpenError> {
+        Chain { is_unlocked: true, ..Chain::default() }.open(path, Access::ReadOnly, None)
+    }
+
     /// Its format.
     pub fn format(&self) -> Format {
         match self {
@@ -57,6 +62,20 @@ impl Image {
             Image::Vdi(image) => image.check(progress),
             Image::Vhd(image) => image.check(progress),
             Image::Raw(_) | Image::Vhdx(_) | Image::Vmdk(_) => Ok(Findings::default()),
+        }
+    }
+
+    /// Changes the length of the disk: grows it with zeros, or cuts it off.
+    pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
+        if self.is_read_only() {
+            return Err(DiskError::ReadOnly);
+        }
+        match self {
+            Image::Raw(disk) => disk.resize(length_bytes),
+            Image::Qcow2(disk) => disk.resize(length_bytes),
+            Image::Vdi(disk) => disk.resize(length_bytes),
+            Image::Vhd(disk) => disk.resize(length_bytes),
+            Image::Vhdx(_) | Image::Vmdk(_) => Err(DiskError::ReadOnly),
         }
     }
 
@@ -121,16 +140,12 @@ impl Disk for Image {
 #[derive(Default)]
 pub(crate) struct Chain {
     seen: Vec<(u64, u64)>,
+    is_unlocked: bool,
 }
 
 impl Chain {
     /// Opens an image; `known` if its format is said elsewhere, and then it is not guessed.
-    pub fn open(
-        &mut self,
-        path: &Path,
-        access: Access,
-        known: Option<Format>,
-    ) -> Result<Image, OpenError> {
+    pub fn open(&mut self, path: &Path, access: Access, known: Option<Format>) -> Result<Image, OpenError> {
         if let Ok(data) = std::fs::metadata(path) {
             let identity = (data.dev(), data.ino());
             if self.seen.contains(&identity) || self.seen.len() >= MAX_CHAIN {
@@ -138,7 +153,10 @@ impl Chain {
             }
             self.seen.push(identity);
         }
-        let file = HostFile::open(path, access)?;
+        let file = match self.is_unlocked {
+            true => HostFile::open_unlocked(path, access)?,
+            false => HostFile::open(path, access)?,
+        };
         let found = format_of(&file).map_err(|error| OpenError::from_host(path, "read", false, error))?;
         let format = known.unwrap_or(found);
         let is_writable = access == Access::ReadWrite;
@@ -207,19 +225,23 @@ impl Chain {
         let header = qcow2::Header::read(&file)?;
         let backing = match &header.backing_name {
             None => None,
-            Some(name) => Some(self.behind(file.path(), name, header.backing_format.as_deref())?),
+            Some(name) => {
+                let format = header.backing_format.as_deref();
+                Some(Box::new(self.behind(file.path(), name, format, Access::ReadOnly)?) as Box<dyn Disk>)
+            }
         };
         let image = Qcow2::open(Box::new(file), header, backing, access == Access::ReadWrite)?;
         Ok(Image::Qcow2(Box::new(image)))
     }
 
-    /// Opens the image that `front` is based on, named as in its header.
+    /// Opens the image that `front` is based on, named as in its header (of a qcow2).
     pub fn behind(
         &mut self,
         front: &Path,
         name: &str,
         format: Option<&str>,
-    ) -> Result<Box<dyn Disk>, OpenError> {
+        access: Access,
+    ) -> Result<Image, OpenError> {
         let wrap = |source| OpenError::Backing { path: front.to_owned(), source: Box::new(source) };
         let path = backing_path(front, name).ok_or_else(|| OpenError::Unsupported {
             path: front.to_owned(),
@@ -232,8 +254,7 @@ impl Chain {
             Some("raw" | "file" | "host_device") => Some(Format::Raw),
             _ => None,
         };
-        let image = self.open(&path, Access::ReadOnly, known).map_err(wrap)?;
-        Ok(Box::new(image))
+        self.open(&path, access, known).map_err(wrap)
     }
 }
 
@@ -245,6 +266,12 @@ fn backing_path(front: &Path, name: &str) -> Option<PathBuf> {
         return None;
     }
     Some(front.parent().unwrap_or(Path::new("")).join(name))
+}
+
+/// The format of the file at `path`, told by its content.
+pub fn format(path: &Path) -> Result<Format, OpenError> {
+    let file = HostFile::open_unlocked(path, Access::ReadOnly)?;
+    format_of(&file).map_err(|error| OpenError::from_host(path, "read", false, error))
 }
 
 /// The format of an opened file.

@@ -3,26 +3,31 @@
 
 use std::path::Path;
 
-use crate::disk::{Disk, DiskError, check_range};
+use crate::disk::{Disk, DiskError, check_range, read_padded};
+use crate::format::Format;
+use crate::image::{Image, format};
 use crate::open::OpenError;
-use crate::store::{Access, HostFile, Store};
+use crate::raw::RawDisk;
+use crate::store::{Access, HostFile};
 
 /// Bytes of one block of a data CD or DVD.
 pub const BLOCK: u64 = 2048;
 
 /// An opened CD or DVD image.
-#[derive(Debug)]
 pub struct IsoDisk {
-    file: HostFile,
+    disk: Box<dyn Disk>,
     length_bytes: u64,
 }
 
 impl IsoDisk {
-    /// Opens an image.
+    /// Opens an image: a plain one, or one in an image format.
     pub fn open(path: &Path) -> Result<IsoDisk, OpenError> {
-        let file = HostFile::open(path, Access::ReadOnly)?;
-        let length_bytes = file.length_bytes().next_multiple_of(BLOCK);
-        Ok(IsoDisk { file, length_bytes })
+        let disk: Box<dyn Disk> = match format(path)? {
+            Format::Raw => Box::new(RawDisk::of_any_length(HostFile::open(path, Access::ReadOnly)?)),
+            _ => Box::new(Image::open(path, Access::ReadOnly)?),
+        };
+        let length_bytes = disk.length_bytes().next_multiple_of(BLOCK);
+        Ok(IsoDisk { disk, length_bytes })
     }
 }
 
@@ -37,7 +42,7 @@ impl Disk for IsoDisk {
 
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
         check_range(self.length_bytes, offset, buffer.len() as u64)?;
-        Ok(self.file.read_at(offset, buffer)?)
+        read_padded(&mut *self.disk, offset, buffer)
     }
 
     fn write_at(&mut self, _offset: u64, _bytes: &[u8]) -> Result<(), DiskError> {

@@ -5,11 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::{DiskError, SECTOR};
+use crate::disk::{Disk, DiskError, SECTOR};
 use crate::floppy::FloppyGeometry;
+use crate::format::Format;
+use crate::image::{self, format_of};
 use crate::iso::BLOCK;
 use crate::open::OpenError;
-use crate::store::{Access, HostFile, Store};
+use crate::raw::RawDisk;
+use crate::store::{Access, HostFile};
 
 /// How much of the start of a file is looked at: the volume descriptors of a CD end well before.
 const HEAD_BYTES: u64 = 128 << 10;
@@ -30,7 +33,7 @@ pub enum Kind {
         /// Its layout.
         geometry: FloppyGeometry,
     },
-    /// A raw image of a whole disk.
+    /// An image of a whole disk, of any format.
     DiskImage {
         /// How it is divided.
         table: PartitionTable,
@@ -62,19 +65,9 @@ pub enum PartitionTable {
     None,
 }
 
-/// A form of file that is known, and must be converted before it can be used.
+/// A form of file that is known, and must be unpacked before it can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
-    /// QEMU's copy-on-write image.
-    Qcow2,
-    /// VirtualBox's image.
-    Vdi,
-    /// VMware's image.
-    Vmdk,
-    /// Virtual PC's image.
-    Vhd,
-    /// Hyper-V's image.
-    Vhdx,
     /// gzip-compressed.
     Gzip,
     /// xz-compressed.
@@ -91,11 +84,6 @@ impl Foreign {
     /// What people call it.
     pub fn name(self) -> &'static str {
         match self {
-            Foreign::Qcow2 => "a QCOW2 disk image",
-            Foreign::Vdi => "a VirtualBox disk image (VDI)",
-            Foreign::Vmdk => "a VMware disk image (VMDK)",
-            Foreign::Vhd => "a Virtual PC disk image (VHD)",
-            Foreign::Vhdx => "a Hyper-V disk image (VHDX)",
             Foreign::Gzip => "compressed with gzip",
             Foreign::Xz => "compressed with xz",
             Foreign::Zstd => "compressed with zstd",
@@ -106,23 +94,14 @@ impl Foreign {
 
     /// The command that makes something usable of `path`.
     pub fn conversion(self, path: &Path) -> String {
-        let convert = |format: &str| {
-            let raw = path.with_extension("img");
-            format!("qemu-img convert -f {format} -O raw '{}' '{}'", path.display(), raw.display())
+        let tool = match self {
+            Foreign::Gzip => "gunzip -k",
+            Foreign::Xz => "unxz -k",
+            Foreign::Zstd => "unzstd",
+            Foreign::Bzip2 => "bunzip2 -k",
+            Foreign::Zip => "unzip",
         };
-        let unpack = |tool: &str| format!("{tool} '{}'", path.display());
-        match self {
-            Foreign::Qcow2 => convert("qcow2"),
-            Foreign::Vdi => convert("vdi"),
-            Foreign::Vmdk => convert("vmdk"),
-            Foreign::Vhd => convert("vpc"),
-            Foreign::Vhdx => convert("vhdx"),
-            Foreign::Gzip => unpack("gunzip -k"),
-            Foreign::Xz => unpack("unxz -k"),
-            Foreign::Zstd => unpack("unzstd"),
-            Foreign::Bzip2 => unpack("bunzip2 -k"),
-            Foreign::Zip => unpack("unzip"),
-        }
+        format!("{tool} '{}'", path.display())
     }
 }
 
@@ -155,8 +134,8 @@ pub enum IdentifyError {
         /// What there is.
         length_bytes: u64,
     },
-    /// It must be converted first.
-    #[error("{path} is {}, which is not read directly. Convert it first: {}", format.name(), format.conversion(path))]
+    /// It must be unpacked first.
+    #[error("{path} is {}, which is not read directly. Unpack it first: {}", format.name(), format.conversion(path))]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -167,17 +146,27 @@ pub enum IdentifyError {
 
 /// Tells what the file at `path` is, by its content. It need not be free: a disk in use is told as well.
 pub fn identify(path: &Path) -> Result<Kind, IdentifyError> {
-    let disk = HostFile::open_unlocked(path, Access::ReadOnly)?;
-    let length_bytes = disk.length_bytes();
+    let file = HostFile::open_unlocked(path, Access::ReadOnly)?;
     let unreadable = |source| IdentifyError::Unreadable { path: path.to_owned(), source };
-    let read = |from: u64, bytes: u64| {
-        let mut part = vec![0; bytes.min(length_bytes - from) as usize];
-        disk.read_at(from, &mut part).map(|()| part).map_err(DiskError::from)
-    };
-    let head = read(0, HEAD_BYTES).map_err(unreadable)?;
-    let tail = read(length_bytes - length_bytes.min(SECTOR), SECTOR).map_err(unreadable)?;
-    let image = Image { head: &head, tail: &tail, length_bytes };
-    match image.kind() {
+    let format = format_of(&file).map_err(|error| unreadable(error.into()))?;
+    if format != Format::Raw {
+        drop(file);
+        return match look(path, &mut image::Image::look(path)?)? {
+            kind @ (Kind::Iso { .. } | Kind::Floppy { .. } | Kind::DiskImage { .. }) => Ok(kind),
+            // Who puts it into an image means it for a drive.
+            _ => Ok(Kind::DiskImage { table: PartitionTable::None }),
+        };
+    }
+    look(path, &mut RawDisk::of_any_length(file))
+}
+
+/// Tells what is on an opened disk.
+fn look(path: &Path, disk: &mut dyn Disk) -> Result<Kind, IdentifyError> {
+    let length_bytes = disk.length_bytes();
+    let mut head = vec![0; HEAD_BYTES.min(length_bytes) as usize];
+    disk.read_at(0, &mut head)
+        .map_err(|source| IdentifyError::Unreadable { path: path.to_owned(), source })?;
+    match (Image { head: &head, length_bytes }).kind() {
         Ok(kind) => Ok(kind),
         Err(Refusal::Foreign(format)) => Err(IdentifyError::Foreign { path: path.to_owned(), format }),
         Err(Refusal::Truncated { expected_bytes }) => {
@@ -194,8 +183,6 @@ enum Refusal {
 /// The parts of a file that say what it is.
 struct Image<'a> {
     head: &'a [u8],
-    /// The last sector.
-    tail: &'a [u8],
     length_bytes: u64,
 }
 
@@ -231,12 +218,7 @@ impl Image<'_> {
     }
 
     fn foreign(&self) -> Option<Foreign> {
-        let start: [(&[u8], Foreign); 10] = [
-            (b"QFI\xFB", Foreign::Qcow2),
-            (b"KDMV", Foreign::Vmdk),
-            (b"COWD", Foreign::Vmdk),
-            (b"# Disk DescriptorFile", Foreign::Vmdk),
-            (b"vhdxfile", Foreign::Vhdx),
+        let start: [(&[u8], Foreign); 5] = [
             (b"\x1F\x8B\x08", Foreign::Gzip),
             (b"\xFD7zXZ\0", Foreign::Xz),
             (b"\x28\xB5\x2F\xFD", Foreign::Zstd),
@@ -244,12 +226,7 @@ impl Image<'_> {
             (b"PK\x03\x04", Foreign::Zip),
         ];
         let found = start.into_iter().find(|(magic, _)| self.has(0, magic)).map(|(_, format)| format);
-        if found == Some(Foreign::Bzip2) && !self.has(4, b"1AY&SY") {
-            return None;
-        }
-        found
-            .or_else(|| self.has(0x40, &[0x7F, 0x10, 0xDA, 0xBE]).then_some(Foreign::Vdi))
-            .or_else(|| self.tail.starts_with(b"conectix").then_some(Foreign::Vhd))
+        found.filter(|format| *format != Foreign::Bzip2 || self.has(4, b"1AY&SY"))
     }
 
     fn iso(&self) -> Result<Kind, Refusal> {

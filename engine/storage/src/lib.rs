@@ -1,14 +1,17 @@
 //! Disk images behind one [`Disk`] trait, and the question what a file is.
 
+pub mod aside;
 pub mod check;
 #[cfg(test)]
 mod crash_tests;
 pub mod disk;
 mod fields;
 pub mod floppy;
+pub mod folder;
 pub mod format;
 pub mod image;
 pub mod iso;
+pub mod job;
 pub mod kind;
 pub mod memory;
 pub mod open;

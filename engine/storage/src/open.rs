@@ -122,6 +122,20 @@ pub enum OpenError {
         /// The image at which it was found.
         path: PathBuf,
     },
+    /// The folder it was to be made in is not there.
+    #[error("{path} cannot be made: its folder does not exist")]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder cannot be made a disk.
+    #[error("{path} cannot be offered as a disk: {reason}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// It was opened, and could not be made ready.
     #[error("{path} could not be made ready: {source}")]
     Disk {

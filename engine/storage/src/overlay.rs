@@ -3,6 +3,7 @@
 //! What is written lives in clusters of 64 KiB in an unlinked temporary file, which the host frees when
 //! the overlay is dropped, even by a crash. The file is sparse: cluster n lies at n × 64 KiB.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,8 +19,8 @@ pub const CLUSTER: u64 = 64 << 10;
 pub struct Overlay {
     base: Box<dyn Disk>,
     file: File,
-    /// One bit per cluster: it is in the file.
-    copied: Vec<u64>,
+    /// One bit per cluster: it is in the file. Words without a bit are left out.
+    copied: HashMap<u64, u64>,
     length_bytes: u64,
     /// One cluster of room for copying up.
     scratch: Vec<u8>,
@@ -38,30 +39,23 @@ impl Overlay {
 
     fn with_file(base: Box<dyn Disk>, file: File) -> Overlay {
         let length_bytes = base.length_bytes();
-        let clusters = length_bytes.div_ceil(CLUSTER);
-        Overlay {
-            base,
-            file,
-            copied: vec![0; clusters.div_ceil(64) as usize],
-            length_bytes,
-            scratch: Vec::new(),
-        }
+        Overlay { base, file, copied: HashMap::new(), length_bytes, scratch: Vec::new() }
     }
 
     /// Bytes that differ, or may differ, from the base: what is lost when the overlay is dropped.
     pub fn changed_bytes(&self) -> u64 {
-        self.copied.iter().map(|word| u64::from(word.count_ones())).sum::<u64>() * CLUSTER
+        self.copied.values().map(|word| u64::from(word.count_ones())).sum::<u64>() * CLUSTER
     }
 
     /// Forgets everything written: the disk is as its base again.
     pub fn discard(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
-        self.copied.fill(0);
+        self.copied.clear();
         Ok(())
     }
 
     fn is_copied(&self, cluster: u64) -> bool {
-        self.copied[(cluster / 64) as usize] >> (cluster % 64) & 1 != 0
+        self.copied.get(&(cluster / 64)).is_some_and(|word| word >> (cluster % 64) & 1 != 0)
     }
 
     /// Length of a cluster: the last one may be short.
@@ -113,7 +107,7 @@ impl Disk for Overlay {
             }
             self.file.write_all_at(bytes, at)?;
             // Only now: a cluster counts as copied when all of it is in the file.
-            self.copied[(piece.unit / 64) as usize] |= 1 << (piece.unit % 64);
+            *self.copied.entry(piece.unit / 64).or_default() |= 1 << (piece.unit % 64);
         }
         Ok(())
     }

@@ -33,6 +33,11 @@ impl RawDisk {
         Ok(RawDisk { file })
     }
 
+    /// A disk in a file of any length, to be read with care for its end.
+    pub(crate) fn of_any_length(file: HostFile) -> RawDisk {
+        RawDisk { file }
+    }
+
     /// Makes a new image of zeros that takes no room on the host until it is written, and opens it.
     /// `length_bytes` is rounded up to whole sectors.
     pub fn create(path: &Path, length_bytes: u64) -> Result<RawDisk, OpenError> {
@@ -44,8 +49,10 @@ impl RawDisk {
         Ok(RawDisk { file })
     }
 
-    /// Changes the length; what is cut off is lost.
+    /// Changes the length, rounded up to whole sectors; what is cut off is lost.
     pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
+        let too_large = || DiskError::Full(io::ErrorKind::FileTooLarge.into());
+        let length_bytes = length_bytes.max(1).checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
         Ok(self.file.set_length(length_bytes)?)
     }
 

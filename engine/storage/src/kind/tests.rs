@@ -131,26 +131,40 @@ fn multiboot_headers_need_their_checksum() {
 }
 
 #[test]
-fn foreign_images_say_which_conversion_to_do() {
-    let tool = |bytes: &[u8]| match identify_bytes(bytes).unwrap_err() {
-        error @ IdentifyError::Foreign { .. } => error.to_string(),
-        other => panic!("{other}"),
-    };
+fn what_must_be_unpacked_says_how() {
     let mut bytes = vec![0; 4096];
-    put(&mut bytes, 0, b"QFI\xFB");
-    assert!(tool(&bytes).contains("qemu-img convert -f qcow2 -O raw"));
-    put(&mut bytes, 0, b"KDMV");
-    assert!(tool(&bytes).contains("-f vmdk"));
-    put(&mut bytes, 0, b"vhdxfile");
-    assert!(tool(&bytes).contains("-f vhdx"));
     put(&mut bytes, 0, b"\x1F\x8B\x08\0");
-    assert!(tool(&bytes).contains("gunzip -k"));
-    bytes.fill(0);
-    put(&mut bytes, 0x40, &[0x7F, 0x10, 0xDA, 0xBE]);
-    assert!(tool(&bytes).contains("-f vdi"));
-    bytes.fill(0);
-    put(&mut bytes, 4096 - 512, b"conectix");
-    assert!(tool(&bytes).contains("-f vpc"));
+    let error = identify_bytes(&bytes).unwrap_err();
+    assert!(matches!(error, IdentifyError::Foreign { .. }) && error.to_string().contains("gunzip -k"));
+}
+
+#[test]
+fn what_lies_in_an_image_of_another_format_is_told() {
+    use crate::job::{self, NewDisk};
+    let folder = tempfile::tempdir().unwrap();
+    let mut mbr = boot_sector(8 << 20);
+    put(&mut mbr, 446, &[0x80, 0, 2, 0, 0x83, 0, 0, 0, 1, 0, 0, 0, 0xFF, 7, 0, 0]);
+    let floppy = Kind::Floppy { geometry: FloppyGeometry::HD_1440K };
+    for (n, (bytes, expected)) in [
+        (iso(40, true), Kind::Iso { bootable: true }),
+        (mbr, Kind::DiskImage { table: PartitionTable::Mbr }),
+        (boot_sector(1_474_560), floppy),
+        (elf(1), Kind::DiskImage { table: PartitionTable::None }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let raw = folder.path().join(format!("{n}.img"));
+        std::fs::write(&raw, bytes).unwrap();
+        for format in [Format::Qcow2, Format::Vdi, Format::Vhd] {
+            let path = folder.path().join(format!("{n}.{format}"));
+            let new = NewDisk { length_bytes: None, ..NewDisk::new(format, 0) };
+            job::convert(&raw, &path, &new, &mut |_, _| true).unwrap();
+            assert_eq!(identify(&path).unwrap(), expected, "{format}");
+            let _writer = image::Image::open(&path, Access::ReadWrite).unwrap();
+            assert_eq!(identify(&path).unwrap(), expected, "in use");
+        }
+    }
 }
 
 #[test]

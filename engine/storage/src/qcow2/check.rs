@@ -51,9 +51,7 @@ impl Qcow2 {
         for cluster in 0..references.end.max(file_end) {
             let (expected, found) = (references.get(cluster), refcounts.get(&*self.store, cluster)?);
             if found < expected {
-                findings.add(format!(
-                    "cluster {cluster} is used {expected} times and counted {found} times"
-                ));
+                findings.add(format!("cluster {cluster} is used {expected} times and counted {found} times"));
             } else if found > expected && !self.header.has_bitmaps {
                 findings.leaked_bytes += self.header.cluster_bytes();
             }
@@ -78,8 +76,7 @@ impl Qcow2 {
                 if let Mapping::Data { host, exclusive: true } = mapping
                     && references.get(host >> bits) > 1
                 {
-                    findings
-                        .add(format!("the shared cluster at {host} is marked as not shared"));
+                    findings.add(format!("the shared cluster at {host} is marked as not shared"));
                 }
             }
         }
@@ -166,7 +163,8 @@ impl Qcow2 {
         for _ in 0..self.header.snapshots {
             let entry = read_exact(&*self.store, at, 40)?;
             let (offset, entries) = (be64(&entry, 0), u64::from(be32(&entry, 8)));
-            let rest = u64::from(be32(&entry, 36)) + u64::from(be16(&entry, 12)) + u64::from(be16(&entry, 14));
+            let rest =
+                u64::from(be32(&entry, 36)) + u64::from(be16(&entry, 12)) + u64::from(be16(&entry, 14));
             if rest > SNAPSHOT_ENTRY_MAX_BYTES || entries * 8 > super::header::L1_MAX_BYTES {
                 return Err(self.damaged("an internal snapshot is beyond the format".into()));
             }

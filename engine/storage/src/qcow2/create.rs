@@ -44,7 +44,7 @@ pub fn create(store: &mut dyn Store, layout: &Layout) -> io::Result<()> {
         return Err(too_large());
     }
     let l1_clusters = (l1_entries * 8).div_ceil(cluster_bytes).max(1);
-    let per_block = cluster_bytes * 8 >> REFCOUNT_ORDER;
+    let per_block = (cluster_bytes * 8) >> REFCOUNT_ORDER;
     let blocks_at_most = (clusters + clusters / 8).div_ceil(per_block) + 1;
     let table_clusters = (blocks_at_most * 8).div_ceil(cluster_bytes).min(REFCOUNT_TABLE_MAX);
     // Blocks count themselves too.

@@ -190,7 +190,10 @@ impl Header {
         }
         let end = offset.checked_add(length.into());
         if length > BACKING_NAME_MAX_BYTES || end.is_none_or(|end| end > self.cluster_bytes()) {
-            return Err(damaged(store.path(), "the name of its backing file does not lie in the header".into()));
+            return Err(damaged(
+                store.path(),
+                "the name of its backing file does not lie in the header".into(),
+            ));
         }
         let mut name = vec![0; length as usize];
         read(store, offset, &mut name)?;

@@ -60,6 +60,17 @@ pub struct Qcow2 {
     inflated: Inflated,
 }
 
+/// What an image itself holds, whatever it is based on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// Nothing: what it is based on shows through.
+    Nothing,
+    /// Zeros.
+    Zeros,
+    /// Data.
+    Data,
+}
+
 impl Qcow2 {
     /// Opens an image whose header was read, and whose backing file, if it names one, was opened. One that a
     /// program left in the middle of its work is mended first, if it is to be written.
@@ -151,6 +162,18 @@ impl Qcow2 {
         Ok(())
     }
 
+    /// What this image itself holds at an offset, which is before the end, and for how many bytes.
+    pub fn own(&mut self, offset: u64) -> Result<(Own, u64), DiskError> {
+        let unit = self.header.cluster_bytes();
+        let rest = (unit - offset % unit).min(self.header.length_bytes - offset);
+        let own = match self.mapping(offset >> self.header.cluster_bits)? {
+            Mapping::Absent => Own::Nothing,
+            Mapping::Zero { .. } => Own::Zeros,
+            Mapping::Data { .. } | Mapping::Compressed { .. } => Own::Data,
+        };
+        Ok((own, rest))
+    }
+
     /// Reads inside one cluster.
     fn read_cluster(&mut self, cluster: u64, within: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
         match self.mapping(cluster)? {
@@ -234,7 +257,8 @@ impl Disk for Qcow2 {
 impl Drop for Qcow2 {
     /// What was written and not flushed need not survive, but it should.
     fn drop(&mut self) {
-        let _ = self.commit();
+        // The second one brings the refcounts of what the first one freed.
+        let _ = self.commit().and_then(|()| self.commit());
     }
 }
 

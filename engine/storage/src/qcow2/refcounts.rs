@@ -251,11 +251,10 @@ impl Refcounts {
         let mut table = self.table.clone();
         table.resize((clusters * entries_per_cluster) as usize, 0);
         let mut place = start + clusters;
-        for index in self.block_of(start)..=self.block_of(end - 1) {
-            if self.block_offset(index).is_none() {
-                table[index] = place << self.cluster_bits;
-                place += 1;
-            }
+        let counting = self.block_of(start)..=self.block_of(end - 1);
+        for index in counting.filter(|index| self.block_offset(*index).is_none()) {
+            table[index] = place << self.cluster_bits;
+            place += 1;
         }
         self.install_table(store, table, start, end)
     }
@@ -270,7 +269,8 @@ impl Refcounts {
         let offset = start << self.cluster_bits;
         let clusters = ((table.len() as u64 * 8) >> self.cluster_bits) as u32;
         let mut fresh = Vec::new();
-        for index in self.block_of(start)..=self.block_of(end - 1) {
+        let counting = self.block_of(start)..=self.block_of(end - 1);
+        for (index, entry) in counting.map(|index| (index, table[index])) {
             let first = index as u64 * self.per_block();
             let counted = start.max(first)..end.min(first + self.per_block());
             if self.block_offset(index).is_some() {
@@ -280,7 +280,7 @@ impl Refcounts {
                 for cluster in counted {
                     put(&mut bytes, cluster - first, self.order, 1);
                 }
-                fresh.push((table[index], bytes));
+                fresh.push((entry, bytes));
             }
         }
         for (offset, bytes) in &fresh {

@@ -36,7 +36,8 @@ impl Qcow2 {
         if bytes.len() as u64 == cluster_bytes {
             return self.replace(cluster, table, old, bytes, 0);
         }
-        let is_zero = matches!(old, Mapping::Zero { .. }) || (old == Mapping::Absent && self.backing.is_none());
+        let is_zero =
+            matches!(old, Mapping::Zero { .. }) || (old == Mapping::Absent && self.backing.is_none());
         let place = self.place_for(old)?;
         if is_zero && place.is_fresh {
             // Past the end of the file there are zeros already.

@@ -38,8 +38,7 @@ impl Header {
     /// Reads and checks the header of an image.
     pub fn read(store: &dyn Store) -> Result<Header, OpenError> {
         let path = store.path();
-        let damaged =
-            |what: String| OpenError::Damaged { path: path.to_owned(), format: Format::Vdi, what };
+        let damaged = |what: String| OpenError::Damaged { path: path.to_owned(), format: Format::Vdi, what };
         let unsupported = |feature: String| OpenError::Unsupported {
             path: path.to_owned(),
             format: Format::Vdi,

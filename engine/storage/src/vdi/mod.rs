@@ -17,7 +17,7 @@ pub use create::{Kind, create};
 pub use header::Header;
 
 use crate::check::Findings;
-use crate::disk::{Disk, DiskError, Extent, check_range};
+use crate::disk::{Disk, DiskError, Extent, SECTOR, check_range};
 use crate::fields::le32_table;
 use crate::format::Format;
 use crate::open::OpenError;
@@ -186,6 +186,8 @@ impl Vdi {
     /// Grows with zeros, where the room before the data lets the map grow.
     pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
         self.commit()?;
+        let too_large = || DiskError::Full(io::ErrorKind::FileTooLarge.into());
+        let length_bytes = length_bytes.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
         let blocks = length_bytes.div_ceil(self.header.block_bytes);
         let room = (self.header.data_offset - self.header.map_offset) / 4;
         if length_bytes < self.header.length_bytes || blocks > room {

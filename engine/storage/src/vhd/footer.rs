@@ -72,7 +72,9 @@ impl Footer {
         let end = store.length_bytes().saturating_sub(FOOTER);
         for at in [end, 0] {
             let mut bytes = [0; FOOTER as usize];
-            store.read_at(at, &mut bytes).map_err(|error| OpenError::from_host(path, "read", false, error))?;
+            store
+                .read_at(at, &mut bytes)
+                .map_err(|error| OpenError::from_host(path, "read", false, error))?;
             if !bytes.starts_with(b"conectix") || checksum(&bytes, 64) != be32(&bytes, 64) {
                 continue;
             }

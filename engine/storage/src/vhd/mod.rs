@@ -85,7 +85,8 @@ impl Vhd {
         places.sort_unstable();
         let overlap = places.windows(2).any(|pair| block_end(pair[0]) > u64::from(pair[1]) * SECTOR);
         let tables_end = (header.table_offset + bytes).max(self.footer.header_offset.saturating_add(HEADER));
-        let is_low = places.first().is_some_and(|sector| u64::from(*sector) * SECTOR < tables_end.max(FOOTER));
+        let is_low =
+            places.first().is_some_and(|sector| u64::from(*sector) * SECTOR < tables_end.max(FOOTER));
         if self.is_writable && (overlap || is_low) {
             return Err(damaged(path, "blocks overlap".into()));
         }
@@ -164,7 +165,10 @@ impl Vhd {
     /// Changes the length: of a fixed disk, or of a dynamic one within its table.
     pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
         self.commit()?;
-        let room = self.dynamic.as_ref().map(|dynamic| dynamic.table.len() as u64 * dynamic.header.block_bytes);
+        let too_large = || DiskError::Full(io::ErrorKind::FileTooLarge.into());
+        let length_bytes = length_bytes.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
+        let room =
+            self.dynamic.as_ref().map(|dynamic| dynamic.table.len() as u64 * dynamic.header.block_bytes);
         if length_bytes < self.footer.length_bytes || room.is_some_and(|room| length_bytes > room) {
             let what = "this image cannot be given that length in place; convert it into a new one";
             return Err(DiskError::Host(io::Error::new(io::ErrorKind::Unsupported, what)));

@@ -18,9 +18,11 @@ const TABLE: [u32; 256] = {
 /// The checksum of `bytes`, in which the four at `field` count as zero.
 pub fn crc32c(bytes: &[u8], field: usize) -> u32 {
     let byte = |(at, byte): (usize, &u8)| if (field..field + 4).contains(&at) { 0 } else { *byte };
-    !bytes.iter().enumerate().map(byte).fold(u32::MAX, |crc, byte| {
-        crc >> 8 ^ TABLE[((crc ^ u32::from(byte)) & 0xFF) as usize]
-    })
+    !bytes
+        .iter()
+        .enumerate()
+        .map(byte)
+        .fold(u32::MAX, |crc, byte| crc >> 8 ^ TABLE[((crc ^ u32::from(byte)) & 0xFF) as usize])
 }
 
 #[cfg(test)]

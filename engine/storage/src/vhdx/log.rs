@@ -98,7 +98,9 @@ fn newest_sequence(log: &[u8], id: &[u8]) -> Option<Vec<Entry>> {
             walked += head.length_bytes;
             at = (at + head.length_bytes) % length;
             match entry_at(log, at, id, &mut budget) {
-                Some(next) if walked < length && next.sequence == head.sequence.wrapping_add(1) => head = next,
+                Some(next) if walked < length && next.sequence == head.sequence.wrapping_add(1) => {
+                    head = next
+                }
                 _ => break,
             }
         }

@@ -48,7 +48,8 @@ fn image(log_id: [u8; 16]) -> Vec<u8> {
     let regions = 192 << 10;
     put(&mut bytes, regions, b"regi");
     put_le32(&mut bytes, regions + 8, 2);
-    let region = [("2DC27766-F623-4200-9D64-115E9BFD4A08", BAT), ("8B7CA206-4790-4B9A-B8FE-575F050F886E", METADATA)];
+    let region =
+        [("2DC27766-F623-4200-9D64-115E9BFD4A08", BAT), ("8B7CA206-4790-4B9A-B8FE-575F050F886E", METADATA)];
     for (n, (name, place)) in region.into_iter().enumerate() {
         let at = regions + 16 + n * 32;
         put(&mut bytes, at, &guid(name));

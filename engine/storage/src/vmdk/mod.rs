@@ -52,8 +52,7 @@ impl Vmdk {
         let path = store.path().to_owned();
         let mut mark = [0; 4];
         store.read_at(0, &mut mark).map_err(|error| OpenError::from_host(&path, "read", false, error))?;
-        let mut disk =
-            Vmdk { extents: Vec::new(), length_bytes: 0, parent: None, path, content_id: 0 };
+        let mut disk = Vmdk { extents: Vec::new(), length_bytes: 0, parent: None, path, content_id: 0 };
         let descriptor = if &mark == b"# Di" {
             let descriptor = disk.parse(&*store, 0, store.length_bytes())?;
             for line in &descriptor.extents {

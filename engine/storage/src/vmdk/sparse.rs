@@ -103,9 +103,8 @@ impl Sparse {
             directory: le32_table(&directory),
             tables: HashMap::new(),
             inflated: None,
-            description: (description != 0).then(|| {
-                (description.saturating_mul(SECTOR), length.saturating_mul(SECTOR))
-            }),
+            description: (description != 0)
+                .then(|| (description.saturating_mul(SECTOR), length.saturating_mul(SECTOR))),
             store,
         })
     }
@@ -126,7 +125,8 @@ impl Sparse {
                 self.tables.clear();
             }
             let read = read_exact(&*self.store, u64::from(table) * SECTOR, self.entries_per_table * 4);
-            let bytes = read.map_err(|_| self.damaged(format!("a table is said to lie at sector {table}")))?;
+            let bytes =
+                read.map_err(|_| self.damaged(format!("a table is said to lie at sector {table}")))?;
             self.tables.insert(table, le32_table(&bytes));
         }
         match self.tables[&table][(grain % self.entries_per_table) as usize] {

@@ -1,0 +1,70 @@
+//! What an overlay holds goes into the image it is based on.
+
+use std::path::Path;
+
+use super::{JobError, failed};
+use crate::disk::Disk;
+use crate::format::Format;
+use crate::image::{Chain, Image};
+use crate::open::OpenError;
+use crate::progress::Progress;
+use crate::qcow2::{Header, Own, Qcow2};
+use crate::store::{Access, HostFile};
+
+/// How much is read at a time.
+const CHUNK: u64 = 1 << 20;
+
+/// Writes all that the qcow2 overlay at `path` holds into its backing file, which must be writable and nobody
+/// else's backing file. The overlay stays, and shows the same disk as before; it can be removed then. If the
+/// work is cut off, doing it again finishes it.
+pub fn merge(path: &Path, progress: Progress<'_>) -> Result<(), JobError> {
+    let file = HostFile::open(path, Access::ReadOnly)?;
+    let header = Header::read(&file)?;
+    let Some(name) = header.backing_name.clone() else {
+        let (path, format) = (path.to_owned(), Format::Qcow2);
+        let feature = "no backing file to merge it into".to_owned();
+        return Err(OpenError::Unsupported { path, format, feature, advice: "It is whole already" }.into());
+    };
+    // Without its backing file, it shows what it holds itself.
+    let mut overlay = Qcow2::open(Box::new(file), header.clone(), None, false)?;
+    let mut backing =
+        Chain::default().behind(path, &name, header.backing_format.as_deref(), Access::ReadWrite)?;
+    if backing.length_bytes() < header.length_bytes {
+        backing.resize(header.length_bytes).map_err(failed(path))?;
+    }
+    copy(path, &mut overlay, &mut backing, progress)?;
+    backing.flush().map_err(failed(path))
+}
+
+fn copy(
+    path: &Path,
+    overlay: &mut Qcow2,
+    backing: &mut Image,
+    progress: Progress<'_>,
+) -> Result<(), JobError> {
+    let length_bytes = overlay.length_bytes();
+    let mut buffer = Vec::new();
+    let mut at = 0;
+    while at < length_bytes {
+        if !progress(at, length_bytes) {
+            return Err(JobError::Cancelled);
+        }
+        let (own, run_bytes) = overlay.own(at).map_err(failed(path))?;
+        let run_bytes = match own {
+            Own::Nothing => run_bytes,
+            Own::Zeros => {
+                backing.write_zeros(at, run_bytes).map_err(failed(path))?;
+                run_bytes
+            }
+            Own::Data => {
+                buffer.resize(run_bytes.min(CHUNK) as usize, 0);
+                overlay.read_at(at, &mut buffer).map_err(failed(path))?;
+                backing.write_at(at, &buffer).map_err(failed(path))?;
+                buffer.len() as u64
+            }
+        };
+        at += run_bytes;
+    }
+    progress(length_bytes, length_bytes);
+    Ok(())
+}

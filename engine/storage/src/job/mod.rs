@@ -1,0 +1,86 @@
+//! What is done with images as files: made, looked at, converted, resized, checked, merged.
+
+mod convert;
+mod create;
+mod info;
+mod merge;
+
+use std::path::{Path, PathBuf};
+
+pub use convert::convert;
+pub use create::{NewDisk, create};
+pub use info::{Info, info};
+pub use merge::merge;
+
+use crate::check::Findings;
+use crate::disk::{Disk, DiskError};
+use crate::image::Image;
+use crate::open::OpenError;
+use crate::progress::Progress;
+use crate::store::Access;
+
+/// Why a job was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// An image could not be opened or made.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An image failed while it was worked on.
+    #[error("{path}: {source}")]
+    Disk {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: DiskError,
+    },
+    /// The format cannot be made here.
+    #[error("{0} images are read and not made; make a qcow2, raw, vdi or vhd image")]
+    NotMade(crate::Format),
+    /// A shorter length was asked for without saying that the rest may be lost.
+    #[error(
+        "{path} is {length_bytes} bytes long, and {asked_bytes} bytes would cut off its end: say that it may \
+         be cut (--shrink), after the guest has made its file system smaller"
+    )]
+    WouldCut {
+        /// The image.
+        path: PathBuf,
+        /// Its length.
+        length_bytes: u64,
+        /// What was asked for.
+        asked_bytes: u64,
+    },
+    /// The caller gave up.
+    #[error("cancelled; nothing was changed")]
+    Cancelled,
+}
+
+pub(crate) fn failed(path: &Path) -> impl FnOnce(DiskError) -> JobError {
+    move |source| JobError::Disk { path: path.to_owned(), source }
+}
+
+/// Gives an image another length.
+pub fn resize(path: &Path, length_bytes: u64, may_cut: bool) -> Result<(), JobError> {
+    let mut image = Image::open(path, Access::ReadWrite)?;
+    let old_bytes = image.length_bytes();
+    if length_bytes < old_bytes && !may_cut {
+        let path = path.to_owned();
+        return Err(JobError::WouldCut { path, length_bytes: old_bytes, asked_bytes: length_bytes });
+    }
+    image.resize(length_bytes).map_err(failed(path))?;
+    image.flush().map_err(failed(path))
+}
+
+/// Looks through an image; with `mends`, room that nothing uses is given back first.
+pub fn check(path: &Path, mends: bool, progress: Progress<'_>) -> Result<Findings, JobError> {
+    if mends {
+        let mut image = Image::open(path, Access::ReadWrite)?;
+        if let Image::Qcow2(qcow2) = &mut image
+            && !qcow2.rebuild_refcounts(progress).map_err(failed(path))?
+        {
+            return Err(JobError::Cancelled);
+        }
+        image.flush().map_err(failed(path))?;
+    }
+    let findings = Image::open(path, Access::ReadOnly)?.check(progress).map_err(failed(path))?;
+    if findings.is_cancelled { Err(JobError::Cancelled) } else { Ok(findings) }
+}
