@@ -1,8 +1,8 @@
 //! A file that comes into being whole: written under a temporary name beside its place, then renamed.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rustix::rand::{GetRandomFlags, getrandom};
 use tempfile::TempPath;
 
 use crate::open::OpenError;
@@ -66,8 +66,9 @@ fn named(error: OpenError, target: &Path) -> OpenError {
 /// Sixteen random bytes, in the form of a UUID of version 4.
 pub(crate) fn random_id() -> [u8; 16] {
     let mut id = [0; 16];
-    // Sixteen bytes come whole, or the kernel has no such call; then the process and the time must do.
-    if getrandom(&mut id, GetRandomFlags::empty()) != Ok(16) {
+    let random = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut id));
+    if random.is_err() {
+        // Without /dev, the process and the time must do.
         let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos());
         id = (now << 32 | u128::from(std::process::id())).to_le_bytes();
     }

@@ -73,7 +73,7 @@ impl Moment {
 
     /// As FAT has it: time, date.
     pub fn fat(self) -> (u16, u16) {
-        let time = u16::from(self.hour) << 11 | u16::from(self.minute) << 5 | u16::from(self.second) / 2;
+        let time = u16::from(self.hour) << 11 | u16::from(self.minute) << 5 | (u16::from(self.second) / 2);
         let date = ((self.year - 1980) as u16) << 9 | u16::from(self.month) << 5 | u16::from(self.day);
         (time, date)
     }

@@ -250,11 +250,10 @@ impl Refcounts {
         let end = start + clusters + blocks;
         let mut table = self.table.clone();
         table.resize((clusters * entries_per_cluster) as usize, 0);
-        let mut place = start + clusters;
         let counting = self.block_of(start)..=self.block_of(end - 1);
-        for index in counting.filter(|index| self.block_offset(*index).is_none()) {
+        let fresh = counting.filter(|index| self.block_offset(*index).is_none());
+        for (index, place) in fresh.zip(start + clusters..) {
             table[index] = place << self.cluster_bits;
-            place += 1;
         }
         self.install_table(store, table, start, end)
     }

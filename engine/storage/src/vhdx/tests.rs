@@ -70,7 +70,7 @@ fn image(log_id: [u8; 16]) -> Vec<u8> {
         put_le32(&mut bytes, at + 16, place as u32);
         put_le64(&mut bytes, METADATA + place, value);
     }
-    put_le64(&mut bytes, BAT + 8, 3 * MIB as u64 | PRESENT);
+    put_le64(&mut bytes, BAT + 8, (3 * MIB as u64) | PRESENT);
     bytes[3 * MIB..].fill(0x22);
     bytes
 }
@@ -125,8 +125,8 @@ fn the_log_is_replayed_in_memory_even_around_its_end() {
     // The first entry names the third block, which lies where the second does; it stands at the log's end and
     // the next goes around.
     let mut table = vec![0; 4096];
-    put_le64(&mut table, 8, 3 * MIB as u64 | PRESENT);
-    put_le64(&mut table, 16, 3 * MIB as u64 | PRESENT);
+    put_le64(&mut table, 8, (3 * MIB as u64) | PRESENT);
+    put_le64(&mut table, 16, (3 * MIB as u64) | PRESENT);
     let tail = LOG_BYTES - 4096;
     let first = log_entry(7, tail, id, BAT as u64, &table, (3 * MIB as u64, 4096));
     put(&mut bytes, LOG + tail, &first[..4096]);
