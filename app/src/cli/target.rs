@@ -243,4 +243,20 @@ mod tests {
             assert!(error.contains(option) && error.contains("boot.bin"), "{error}");
         }
     }
+
+    #[test]
+    fn a_folder_may_be_a_disk_or_a_cd_and_nothing_else() {
+        let (folder, library) = library();
+        let shared = folder.path().join("shared");
+        std::fs::create_dir(&shared).unwrap();
+        let told = |options: MachineArguments| match resolve(&library, None, &options) {
+            Ok(_) => String::new(),
+            Err(reason) => reason,
+        };
+        let none = MachineArguments::default;
+        assert_eq!(told(MachineArguments { disk: vec![shared.clone()], ..none() }), "");
+        assert_eq!(told(MachineArguments { cdrom: Some(shared.clone()), ..none() }), "");
+        assert!(told(MachineArguments { floppy: Some(shared.clone()), ..none() }).contains("folder"));
+        assert!(told(MachineArguments { kernel: Some(shared), ..none() }).contains("folder"));
+    }
 }

@@ -92,9 +92,9 @@ pub enum DiskError {
 
 impl From<io::Error> for DiskError {
     fn from(error: io::Error) -> DiskError {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
         match error.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge => DiskError::Full(error),
+            StorageFull | QuotaExceeded => DiskError::Full(error),
             _ => DiskError::Host(error),
         }
     }

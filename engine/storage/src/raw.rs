@@ -51,7 +51,7 @@ impl RawDisk {
 
     /// Changes the length, rounded up to whole sectors; what is cut off is lost.
     pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
-        let too_large = || DiskError::Full(io::ErrorKind::FileTooLarge.into());
+        let too_large = || DiskError::Host(io::ErrorKind::FileTooLarge.into());
         let length_bytes = length_bytes.max(1).checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
         Ok(self.file.set_length(length_bytes)?)
     }

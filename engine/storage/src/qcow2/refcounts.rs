@@ -244,7 +244,7 @@ impl Refcounts {
             }
             (clusters, blocks, last) = (enough, blocks.max(missing), last.max(last_block));
             if clusters << self.cluster_bits > TABLE_MAX_BYTES {
-                return Err(DiskError::Full(io::ErrorKind::FileTooLarge.into()));
+                return Err(DiskError::Host(io::ErrorKind::FileTooLarge.into()));
             }
         }
         let end = start + clusters + blocks;

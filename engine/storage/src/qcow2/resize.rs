@@ -17,7 +17,7 @@ impl Qcow2 {
             let what = "images with internal snapshots are not resized; `qemu-img snapshot -d` removes them";
             return Err(DiskError::Host(io::Error::new(io::ErrorKind::Unsupported, what)));
         }
-        let too_large = || DiskError::Full(io::ErrorKind::FileTooLarge.into());
+        let too_large = || DiskError::Host(io::ErrorKind::FileTooLarge.into());
         let length_bytes = length_bytes.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
         let old_bytes = self.length_bytes();
         if length_bytes < old_bytes {

@@ -186,7 +186,7 @@ impl Vdi {
     /// Grows with zeros, where the room before the data lets the map grow.
     pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
         self.commit()?;
-        let too_large = || DiskError::Full(io::ErrorKind::FileTooLarge.into());
+        let too_large = || DiskError::Host(io::ErrorKind::FileTooLarge.into());
         let length_bytes = length_bytes.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
         let blocks = length_bytes.div_ceil(self.header.block_bytes);
         let room = (self.header.data_offset - self.header.map_offset) / 4;

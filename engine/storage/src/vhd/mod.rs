@@ -165,7 +165,7 @@ impl Vhd {
     /// Changes the length: of a fixed disk, or of a dynamic one within its table.
     pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
         self.commit()?;
-        let too_large = || DiskError::Full(io::ErrorKind::FileTooLarge.into());
+        let too_large = || DiskError::Host(io::ErrorKind::FileTooLarge.into());
         let length_bytes = length_bytes.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
         let room =
             self.dynamic.as_ref().map(|dynamic| dynamic.table.len() as u64 * dynamic.header.block_bytes);
@@ -269,7 +269,7 @@ impl Dynamic {
     fn allocate(&mut self, store: &mut dyn Store) -> Result<u64, DiskError> {
         let (place, size) = (self.end, self.header.bitmap_bytes() + self.header.block_bytes);
         if u32::try_from(place / SECTOR).is_err() {
-            return Err(DiskError::Full(io::ErrorKind::FileTooLarge.into()));
+            return Err(DiskError::Host(io::ErrorKind::FileTooLarge.into()));
         }
         // The footer stood there.
         self.footer_moved = true;
