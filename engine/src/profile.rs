@@ -419,6 +419,10 @@ impl Profile {
             let reason = "only the software CPU counts instructions; choose the backend soft or auto";
             problem("deterministic", reason.to_owned());
         }
+        if self.deterministic.is_some() && self.disk_bus != DiskBus::Ide {
+            let reason = "only IDE disks take their time from the guest's; choose the bus ide";
+            problem("disk_bus", reason.to_owned());
+        }
         if let Network::Tap(name) = &self.network
             && (name.is_empty() || name.len() > LONGEST_INTERFACE_NAME || name.contains(['/', ' ']))
         {
@@ -438,6 +442,16 @@ impl Profile {
     /// The network card's address.
     pub fn mac_address(&self) -> Mac {
         self.mac.unwrap_or_else(|| Mac::for_name(&self.name))
+    }
+
+    /// The machine that is built for it: a deterministic one has no device that the host feeds in its own time.
+    pub fn as_built(&self) -> Profile {
+        let mut built = self.clone();
+        if built.deterministic.is_some() {
+            built.network = Network::None;
+            built.paravirtual = Paravirtual::NONE;
+        }
+        built
     }
 
     /// Makes relative paths relative to `folder`.

@@ -201,6 +201,7 @@ impl Machine {
         if !problems.is_empty() {
             return Err(StartError::Profile(problems));
         }
+        let profile = &profile.as_built();
         let cpu_time_at_start = stats::process_cpu_time();
         let memory = Memory::new(profile.memory.bytes(), board::EXTRA_BYTES).map_err(StartError::Memory)?;
         let firmware = find_firmware(profile)?;

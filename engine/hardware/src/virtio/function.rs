@@ -448,7 +448,7 @@ impl<K: Kind> Device for VirtioPci<K> {
         {
             return Err(refused("it is of another device, or damaged"));
         }
-        self.kind.set_state(kind).map_err(|reason| refused(reason))?;
+        self.kind.set_state(kind).map_err(refused)?;
         self.chip = chip;
         self.violation = None;
         self.windows.follow(&self.chip.config);

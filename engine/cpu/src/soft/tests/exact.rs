@@ -158,7 +158,7 @@ fn machine() -> (SoftCpu, ExactBus) {
     bus.put64(0x608, 0x00AF_9B00_0000_FFFF);
     bus.put64(0x610, 0x00CF_9300_0000_FFFF);
     for vector in [6, 0x20] {
-        bus.put64(0x5000 + vector * 16, HANDLER + vector * 16 | 8 << 16 | 0x8E00 << 32);
+        bus.put64(0x5000 + vector * 16, (HANDLER + vector * 16) | 8 << 16 | 0x8E00 << 32);
     }
     let iret = [0x48, 0xCF];
     bus.put(HANDLER + 0x20 * 16, &[0x48, 0xFF, 0xC3, iret[0], iret[1]]); // INC RBX
