@@ -1,4 +1,4 @@
-# What the host must have, by purpose and distribution. Sourced by run.sh and test.sh.
+# What the host must have, by purpose and distribution. Sourced by run.sh, test.sh and bench.sh.
 
 # Names of the same things on Debian/Ubuntu, Fedora and Arch.
 build_debian="gcc libc6-dev pkg-config libasound2-dev curl ca-certificates"
@@ -12,6 +12,8 @@ run_arch="seabios libx11 libxcursor libxi libxkbcommon-x11 wayland vulkan-icd-lo
 test_debian="nasm grub-rescue-pc memtest86+ xvfb x11-apps imagemagick xdotool"
 # Real systems that tests run where the distribution has them.
 guests_debian="busybox-static linux-image-cloud-amd64 debian-installer-12-netboot-i386"
+
+bench_debian="bochs bochsbios vgabios qemu-system-x86 linux-image-cloud-amd64 busybox-static"
 
 say() { printf '\n== %s\n' "$*"; }
 

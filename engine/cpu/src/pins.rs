@@ -73,6 +73,9 @@ impl Pins {
     /// Lowers a signal; says whether it was raised. A second NMI stays.
     pub fn take(&self, signal: Signal) -> bool {
         let bit = signal as u32;
+        if self.word() & bit == 0 {
+            return false; // a locked change costs as much as ten instructions
+        }
         let left = |word: u32| match signal {
             Signal::Nmi if word & SECOND_NMI != 0 => word & !SECOND_NMI,
             _ => word & !bit,

@@ -43,7 +43,8 @@ pub fn compare(workplace: &Workplace) {
     let take = |line: &str, dashes: &str| {
         std::fs::write(&serial, "").expect("room for a console");
         let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        words.extend(common.iter().map(|word| word.replacen('-', dashes, usize::from(word.starts_with('-')))));
+        words
+            .extend(common.iter().map(|word| word.replacen('-', dashes, usize::from(word.starts_with('-')))));
         words.extend([format!("{dashes}append"), "console=ttyS0".to_owned()]);
         let ran = child::run(&words, PATIENCE_SECONDS);
         let said = std::fs::read_to_string(&serial).unwrap_or_default();
@@ -77,7 +78,12 @@ fn initramfs(busybox: &[u8]) -> Vec<u8> {
     for folder in ["bin", "dev", "proc", "sys"] {
         append(&mut archive, folder, FOLDER, &[]);
     }
-    append(&mut archive, Path::new(BUSYBOX).strip_prefix("/").expect("absolute").to_str().expect("ASCII"), PROGRAM, busybox);
+    append(
+        &mut archive,
+        Path::new(BUSYBOX).strip_prefix("/").expect("absolute").to_str().expect("ASCII"),
+        PROGRAM,
+        busybox,
+    );
     append(&mut archive, "init", PROGRAM, INIT.as_bytes());
     append(&mut archive, "TRAILER!!!", 0, &[]);
     archive

@@ -27,7 +27,8 @@ pub fn run(words: &[String], limit_seconds: u32) -> Ran {
     let complaints = String::from_utf8_lossy(&done.stderr).into_owned();
     let code = done.status.code().unwrap_or(-1);
     assert!(!matches!(code, 124 | 126 | 127), "{}: status {code}\n{complaints}", words[0]);
-    let times = complaints.lines().rev().find_map(|line| line.strip_prefix("cpu ")).expect("bash tells the time");
+    let times =
+        complaints.lines().rev().find_map(|line| line.strip_prefix("cpu ")).expect("bash tells the time");
     let cpu_seconds = times.split(' ').map(|part| part.parse::<f64>().expect("seconds")).sum();
     Ran { cpu_seconds, output: String::from_utf8_lossy(&done.stdout).into_owned() }
 }

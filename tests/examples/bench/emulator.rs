@@ -65,7 +65,7 @@ impl Workplace {
         let console = self.file("console");
         std::fs::write(&console, "").expect("room for a line");
         let ran = child::run(&self.words(emulator, &disk, &console), PATIENCE_SECONDS);
-        let said = std::fs::read(&console).expect("what the guest said") ;
+        let said = std::fs::read(&console).expect("what the guest said");
         let said = String::from_utf8_lossy(&said) + ran.output.as_str();
         let is_value = |line: &&str| line.len() == 16 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
         let value = said.lines().rfind(is_value);
@@ -81,7 +81,8 @@ impl Workplace {
             ),
             Emulator::Bochs => {
                 let settings = self.file("bochsrc");
-                std::fs::write(&settings, bochs_settings(disk, &self.file("log"))).expect("room for a small file");
+                std::fs::write(&settings, bochs_settings(disk, &self.file("log")))
+                    .expect("room for a small file");
                 let commands = self.file("commands");
                 std::fs::write(&commands, "c\n").expect("room for a line"); // Debian's has the debugger in it
                 format!("bochs -q -f {settings} -rc {commands}")

@@ -26,7 +26,8 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str()));
+    let is_wanted =
+        |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str()));
     let workplace = Workplace::new(vitrine());
     let chosen: Vec<&Loop> = LOOPS.iter().filter(|measured| is_wanted(measured.name)).collect();
     if !chosen.is_empty() {
@@ -34,8 +35,10 @@ fn main() {
             median((0..ROUNDS).map(|_| workplace.run(emulator, chosen[0], 0).seconds).collect())
         });
         table::head();
-        let ratios: Vec<f64> =
-            chosen.into_iter().map(|measured| table::row(measured, measure(&workplace, measured, idle))).collect();
+        let ratios: Vec<f64> = chosen
+            .into_iter()
+            .map(|measured| table::row(measured, measure(&workplace, measured, idle)))
+            .collect();
         table::geometric_mean(&ratios);
     }
     if is_wanted("boot") {

@@ -7,13 +7,14 @@ use std::hash::{BuildHasherDefault, Hasher};
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Register};
 
 use super::branch::{breakpoint, jump_slot};
-use super::code_watch::Notices;
+use super::code_watch::{Notices, granules};
 use super::fault::{ColdHandler, Fallible, Fault};
 use super::mwait::LINE;
 use super::op::Op;
 use super::select::{Draft, IS_COLD};
 use super::state::{Cpu, mode};
 use super::tlb::{EMPTY, ENTRIES, WATCHED, slot};
+use super::vector::Form;
 use crate::registers::segment;
 
 /// Entries of the jump cache.
@@ -32,6 +33,8 @@ pub struct Cold {
     pub instruction: Instruction,
     /// Who executes it.
     pub handler: ColdHandler,
+    /// Its stub, once it was needed.
+    pub form: Option<Form>,
 }
 
 /// Where an indirect jump last found its target.
@@ -87,8 +90,10 @@ struct Block {
     second: u64,
     bytes: u64,
     instructions: u8,
+    /// The granules it has bytes in, of its page and of the second one.
+    granules: [u64; 2],
     ops: *mut [Op],
-    _colds: Box<[Cold]>,
+    colds: *mut [Cold],
     /// Exits of other blocks linked to this one.
     incoming: Vec<*mut Op>,
 }
@@ -100,24 +105,19 @@ impl Block {
 
     /// Whether it has bytes in these granules of a page.
     fn overlaps(&self, page: u64, granules: u64) -> bool {
-        let mut mask = 0u64;
-        for byte in (self.key.offset..self.key.offset + self.bytes)
-            .step_by(32)
-            .chain([self.key.offset + self.bytes - 1])
-        {
-            let at = if byte >> 12 == self.key.offset >> 12 { byte } else { self.second | byte & 0xFFF };
-            if at & !0xFFF == page {
-                mask |= 1 << ((at & 0xFFF) >> 6);
-            }
-        }
-        mask & granules != 0
+        let in_first = if self.key.offset & !0xFFF == page { self.granules[0] } else { 0 };
+        let in_second = if self.second == page { self.granules[1] } else { 0 };
+        (in_first | in_second) & granules != 0
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: `ops` came from a box in `Cpu::build`, and the dispatcher, which drops blocks, runs none.
-        drop(unsafe { Box::from_raw(self.ops) });
+        // SAFETY: both came from boxes in `Cpu::place_block`, and the dispatcher, which drops blocks, runs none.
+        unsafe {
+            drop(Box::from_raw(self.ops));
+            drop(Box::from_raw(self.colds));
+        }
     }
 }
 
@@ -137,6 +137,23 @@ pub struct Blocks {
     graveyard: Vec<Block>,
     single: Option<Block>,
     ops: usize,
+    /// Linear pages (hashed) that links and jumps of the present key lead to.
+    reached: [u64; 64],
+    scratch: Scratch,
+}
+
+/// What building a block needs, kept to be used again.
+#[derive(Debug, Default)]
+struct Scratch {
+    instructions: Vec<Instruction>,
+    ops: Vec<Op>,
+    colds: Vec<Cold>,
+}
+
+/// The bit of a linear page in [`Blocks::reached`].
+fn reach_bit(linear: u64) -> (usize, u64) {
+    let hashed = linear >> 12 ^ linear >> 24;
+    ((hashed >> 6 & 63) as usize, 1 << (hashed & 63))
 }
 
 impl Blocks {
@@ -153,7 +170,20 @@ impl Blocks {
             graveyard: Vec::new(),
             single: None,
             ops: 0,
+            reached: [0; 64],
+            scratch: Scratch::default(),
         }
+    }
+
+    /// No link or jump made so far is followed any more.
+    pub(super) fn forget_reached(&mut self) {
+        self.reached = [0; 64];
+    }
+
+    /// Whether a link or jump that is still followed may lead to this linear page.
+    pub(super) fn may_reach(&self, linear: u64) -> bool {
+        let (word, bit) = reach_bit(linear);
+        self.reached[word] & bit != 0
     }
 
     fn jumps(&mut self) -> &mut [Jump] {
@@ -215,12 +245,10 @@ impl Blocks {
     }
 
     fn retire_granules(&mut self, page: u64, granules: u64) {
+        let is_hit =
+            |id: u32| self.slab[id as usize].as_ref().is_some_and(|block| block.overlaps(page, granules));
         let Some(list) = self.pages.get(&page) else { return };
-        let hit: Vec<u32> = list
-            .iter()
-            .copied()
-            .filter(|&id| self.slab[id as usize].as_ref().is_some_and(|block| block.overlaps(page, granules)))
-            .collect();
+        let hit: Vec<u32> = list.iter().copied().filter(|&id| is_hit(id)).collect();
         hit.into_iter().for_each(|id| self.retire(id));
     }
 }
@@ -343,6 +371,7 @@ impl Cpu {
     pub(super) fn tidy_blocks(&mut self) -> bool {
         if self.blocks.flush_requested || self.blocks.ops > MOST_OPS {
             self.blocks.flush();
+            self.vector.drop_stale_forms();
             return true;
         }
         if self.blocks.graveyard.is_empty() {
@@ -364,7 +393,12 @@ impl Cpu {
         }
         let id = self.find_in_table(rip)?;
         let Some(id) = id else { return self.single_block() };
-        let op = self.blocks.slab[id as usize].as_ref().expect("the table has live blocks").first();
+        let block = self.blocks.slab[id as usize].as_ref().expect("the table has live blocks");
+        let (op, last) = (block.first(), rip.wrapping_add(block.bytes - 1));
+        for rip in [rip, last] {
+            let (word, bit) = reach_bit(self.code_linear(rip));
+            self.blocks.reached[word] |= bit;
+        }
         self.blocks.jumps()[index] = Jump { rip, key: self.jump_key, code_base, op };
         Ok(op)
     }
@@ -480,26 +514,38 @@ impl Cpu {
     }
 
     fn place_block(&mut self, key: Key, collected: Collected, single: bool) -> Block {
-        let mut draft = Draft::new(key.mode, self.model.features(), self.last_code_offset());
+        let Scratch { ops, colds, .. } = std::mem::take(&mut self.blocks.scratch);
+        let limit = self.last_code_offset();
+        let mut draft = Draft::new(key.mode, self.model.features(), limit, ops, colds);
         draft.add(&collected.instructions, single);
-        let colds = draft.colds.into_boxed_slice();
-        let mut ops = draft.ops.into_boxed_slice();
+        let instructions = collected.instructions.len() as u8;
+        let colds = Box::into_raw(Box::<[Cold]>::from(&*draft.colds));
+        let mut ops = Box::<[Op]>::from(&*draft.ops);
+        self.blocks.scratch =
+            Scratch { instructions: collected.instructions, ops: draft.ops, colds: draft.colds };
         for op in &mut ops {
             if op.bytes == IS_COLD {
-                op.extra = (&raw const colds[op.extra as usize]).cast();
+                op.extra = (colds as *mut Cold).wrapping_add(op.extra as usize) as *const ();
             }
         }
         if !single && self.is_breakpoint(self.code_linear(key.rip)) {
             ops[0].run = breakpoint;
             ops[0].rip = key.rip;
         }
+        let start = key.offset & 0xFFF;
+        let in_first = collected.bytes.min(0x1000 - start);
+        let in_second = collected.bytes - in_first;
         Block {
             key,
             second: collected.second,
             bytes: collected.bytes,
-            instructions: collected.instructions.len() as u8,
+            instructions,
+            granules: [
+                granules(start, start + in_first),
+                if in_second == 0 { 0 } else { granules(0, in_second) },
+            ],
             ops: Box::into_raw(ops),
-            _colds: colds,
+            colds,
             incoming: Vec::new(),
         }
     }
@@ -533,23 +579,24 @@ impl Cpu {
         let limit = self.last_code_offset();
         let watching = !self.blocks.breakpoints.is_empty() || self.debug[5] & 0xFF != 0;
         let mut decoder = Decoder::with_ip(self.bitness(), &bytes[..count], rip, DecoderOptions::NONE);
-        let mut instructions = Vec::with_capacity(most);
+        let mut instructions = std::mem::take(&mut self.blocks.scratch.instructions);
+        instructions.clear();
         let mut length = 0;
         while instructions.len() < most && decoder.can_decode() {
-            let instruction = decoder.decode();
-            if decoder.last_error() == DecoderError::NoMoreBytes {
-                break;
-            }
-            let end = length + instruction.len() as u64;
-            let instruction = self.corrected(instruction, &bytes[length as usize..end as usize]);
-            if rip.saturating_add(end - 1) > limit {
-                break;
-            }
             if watching && !instructions.is_empty() && self.is_breakpoint(self.code_linear(rip + length)) {
                 break;
             }
+            // in place: a fresh instruction is slow to copy
+            instructions.push(Instruction::default());
+            let instruction = instructions.last_mut().expect("just pushed");
+            decoder.decode_out(instruction);
+            let end = length + instruction.len() as u64;
+            if decoder.last_error() == DecoderError::NoMoreBytes || rip.saturating_add(end - 1) > limit {
+                instructions.pop();
+                break;
+            }
+            *instruction = self.corrected(*instruction, &bytes[length as usize..end as usize]);
             length = end;
-            instructions.push(instruction);
             if instruction.is_invalid() || instruction.flow_control() != FlowControl::Next {
                 break;
             }

@@ -51,7 +51,8 @@ pub struct Member {
     index: usize,
 }
 
-fn granules(start: u64, end: u64) -> u64 {
+/// The granules of `start..end`, which lies in one page.
+pub fn granules(start: u64, end: u64) -> u64 {
     // offsets within one page, end exclusive and above start
     let (first, last) = ((start & 0xFFF) >> 6, ((end - 1) & 0xFFF) >> 6);
     (u64::MAX >> (63 - last)) & (u64::MAX << first)

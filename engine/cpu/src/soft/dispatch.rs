@@ -78,8 +78,9 @@ impl Cpu {
             let is_single = at_breakpoint
                 || alone
                 || self.interrupt_shadow
-                || self.system_flags & (flag::TF | flag::RF) != 0
-                || remaining <= OVERRUN && !self.is_block_within(remaining);
+                || self.system_flags & flag::TF != 0
+                || remaining <= OVERRUN && !self.is_block_within(remaining)
+                || self.system_flags & flag::RF != 0 && !self.resume();
             let executed = if hits != 0 && self.system_flags & flag::RF == 0 {
                 self.debug[4] = self.debug[4] & !15 | hits; // B0 to B3 tell of this one alone
                 self.outcome.fault = Some(Fault::debug());
@@ -204,6 +205,20 @@ impl Cpu {
     /// The trap flag's #DB, pending: one trap tells of the step and of a breakpoint the instruction met.
     pub(super) fn single_step_trap(&mut self) {
         self.trap_after(1 << 14); // DR6.BS
+    }
+
+    /// Clears RF (where there is no breakpoint) before the instruction instead of after it, unless that is one that
+    /// could tell; whether that was done.
+    fn resume(&mut self) -> bool {
+        if self.tidy_blocks() {
+            self.outcome.link_from = std::ptr::null();
+        }
+        // SAFETY: a live block's first op; blocks are freed in `tidy_blocks` only.
+        let is_plain = self.find_block().is_ok_and(|op| unsafe { (*op).bytes != IS_COLD });
+        if is_plain {
+            self.system_flags &= !flag::RF;
+        }
+        is_plain
     }
 
     /// One instruction, with what TF, RF and the interrupt shadow mean for it.

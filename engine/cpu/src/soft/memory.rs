@@ -405,6 +405,22 @@ impl Cpu {
         }
     }
 
+    /// Reads 8 bytes of a stack used with privilege `cpl`, if the TLB knows where they are.
+    #[inline(always)]
+    pub(super) fn read_hit_as(&self, cpl: u8, linear: u64) -> Option<u64> {
+        let host = self.tlbs[self.privilege_of(cpl) as usize].read_hit::<u64>(linear)?;
+        // SAFETY: a hit lies within one page valid for reads.
+        Some(unsafe { host.read_unaligned() })
+    }
+
+    /// Writes 8 bytes of a stack used with privilege `cpl`, if the TLB knows where they are; whether it does.
+    #[inline(always)]
+    pub(super) fn write_hit_as(&self, cpl: u8, linear: u64, value: u64) -> bool {
+        let host = self.tlbs[self.privilege_of(cpl) as usize].write_hit::<u64>(linear);
+        // SAFETY: a hit lies within one page valid for writes.
+        host.inspect(|host| unsafe { host.write_unaligned(value) }).is_some()
+    }
+
     /// Reads 2, 4 or 8 bytes of a stack used with privilege `cpl`.
     pub fn read_linear_as(&mut self, cpl: u8, linear: u64, bytes: usize) -> Fallible<u64> {
         let privilege = self.privilege_of(cpl);

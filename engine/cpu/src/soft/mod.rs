@@ -139,5 +139,5 @@ impl SoftCpu {
 
 /// Handlers of the other halves.
 fn system_handler(instruction: &iced_x86::Instruction) -> Option<fault::ColdHandler> {
-    system::handler(instruction).or_else(|| vector::handler(instruction))
+    system::handler(instruction).or_else(|| vector::written_out(instruction))
 }

@@ -84,6 +84,27 @@ pub unsafe fn put<T: Word>(cpu: &mut Cpu, at: u8, value: T) {
     unsafe { value.put((&raw mut *cpu as *mut u8).add(at as usize)) }
 }
 
+/// How a memory operand is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reach {
+    /// As [`Base`].
+    Base,
+    /// As [`Full`].
+    Full,
+    /// As [`Flat32`].
+    Flat32,
+    /// With a segment, or in 16 bits.
+    General,
+}
+
+impl Reach {
+    /// From its number.
+    pub fn of(number: u8) -> Reach {
+        [Reach::Base, Reach::Full, Reach::Flat32].get(usize::from(number)).copied().unwrap_or(Reach::General)
+    }
+}
+
 /// How a memory operand's linear address is found, when that is simple.
 pub trait Address: 'static {
     /// The linear address.

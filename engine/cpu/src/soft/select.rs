@@ -9,19 +9,10 @@ use super::blocks::Cold;
 use super::fault::{ColdHandler, Fallible, Fault, Flow};
 use super::liveness::flags_are_dead;
 use super::model::{Feature, Features};
-use super::op::{Base, Flat32, Full, Op, Run, ZERO};
+use super::op::{Base, Flat32, Full, Op, Reach, Run, ZERO};
 use super::operand::{address_bytes, segment_index};
 use super::state::{Cpu, mode};
-use super::{branch, generic, integer, string};
-
-/// How a memory operand is reached.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Base,
-    Full,
-    Flat32,
-    General,
-}
+use super::{branch, generic, integer, string, vector};
 
 /// In [`Op::bytes`]: `extra` is a [`Cold`] (until the block is placed, its index).
 pub const IS_COLD: u8 = 0xFF;
@@ -90,10 +81,10 @@ macro_rules! wide {
 macro_rules! formed {
     ($form:expr, $handler:path, [$($generic:ty),*], $general:expr) => {
         match $form {
-            Form::Base => { use $handler as handler; handler::<$($generic,)* Base> as Run }
-            Form::Full => { use $handler as handler; handler::<$($generic,)* Full> as Run }
-            Form::Flat32 => { use $handler as handler; handler::<$($generic,)* Flat32> as Run }
-            Form::General => $general as Run,
+            Reach::Base => { use $handler as handler; handler::<$($generic,)* Base> as Run }
+            Reach::Full => { use $handler as handler; handler::<$($generic,)* Full> as Run }
+            Reach::Flat32 => { use $handler as handler; handler::<$($generic,)* Flat32> as Run }
+            Reach::General => $general as Run,
         }
     };
 }
@@ -183,23 +174,78 @@ fn undefined(_: &mut Cpu, _: &Instruction) -> Fallible<Flow> {
     Err(Fault::invalid_opcode())
 }
 
-/// The handler of an instruction that has none in the hot core.
-fn cold_handler(instruction: &Instruction) -> ColdHandler {
+/// The handlers of an instruction that has none in the hot core: as an op, and what that calls.
+fn cold_handlers(instruction: &Instruction) -> (Run, ColdHandler) {
     let known = matches!(instruction.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
     if instruction.is_invalid() || !known {
-        return undefined;
+        return (branch::cold, undefined);
     }
-    beyond::handler(instruction)
+    let handler = beyond::handler(instruction)
         .or_else(|| string::handler(instruction))
         .or_else(|| generic::handler(instruction))
-        .or_else(|| super::system_handler(instruction))
-        .unwrap_or(undefined)
+        .or_else(|| super::system_handler(instruction));
+    match handler {
+        Some(handler) => (branch::cold, handler),
+        None if vector::has_stub(instruction) => (vector::first, vector::execute),
+        None => (branch::cold, undefined),
+    }
+}
+
+/// What fresh ops are made from.
+const BLANK: Op = Op {
+    run: branch::exit,
+    imm: 0,
+    disp: 0,
+    rip: 0,
+    a: ZERO,
+    b: ZERO,
+    base: ZERO,
+    index: ZERO,
+    memory: 0,
+    length: 0,
+    number: 0,
+    bytes: 0,
+    extra: std::ptr::null(),
+};
+
+fn set_memory(op: &mut Op, instruction: &Instruction) {
+    let size = match address_bytes(instruction) {
+        2 => 0,
+        4 => 1,
+        _ => 2,
+    };
+    let scale = instruction.memory_index_scale().trailing_zeros() as u8;
+    op.memory = scale | (segment_index(instruction.memory_segment()) as u8) << 2 | size << 5;
+    op.base = place(instruction.memory_base()); // RIP is no general register: iced has added it
+    op.index = place(instruction.memory_index());
+    op.disp = instruction.memory_displacement64();
+}
+
+/// Registers, immediate and memory operand in their usual places.
+fn fill(op: &mut Op, instruction: &Instruction) {
+    for operand in 0..instruction.op_count().min(3) {
+        match instruction.op_kind(operand) {
+            OpKind::Register => {
+                let at = place(instruction.op_register(operand));
+                if operand == 0 { op.a = at } else { op.b = at }
+            }
+            OpKind::Memory => set_memory(op, instruction),
+            _ => {
+                if let Ok(value) = instruction.try_immediate(operand) {
+                    op.imm = value;
+                }
+            }
+        }
+    }
 }
 
 impl Draft {
-    /// Nothing yet, for this mode, on a processor that offers these features.
-    pub fn new(mode: u32, features: Features, limit: u64) -> Draft {
-        Draft { ops: Vec::with_capacity(36), colds: Vec::new(), mode, features, limit }
+    /// Nothing yet, for this mode, on a processor that offers these features, in a code segment that ends with
+    /// `limit`; the vectors are to be used again.
+    pub fn new(mode: u32, features: Features, limit: u64, mut ops: Vec<Op>, mut colds: Vec<Cold>) -> Draft {
+        ops.clear();
+        colds.clear();
+        Draft { ops, colds, mode, features, limit }
     }
 
     /// Whether the processor has it.
@@ -207,67 +253,35 @@ impl Draft {
         needed(instruction).is_none_or(|feature| self.features.has(feature))
     }
 
-    fn form(&self, instruction: &Instruction) -> Form {
+    fn form(&self, instruction: &Instruction) -> Reach {
         let segment = instruction.memory_segment();
         let long = self.mode & mode::LONG != 0;
         let flat = self.mode & mode::FLAT != 0
             && !matches!(segment, Register::FS | Register::GS)
             && (long || segment != Register::CS);
         match (flat, address_bytes(instruction)) {
-            (true, 8) if instruction.memory_index() == Register::None => Form::Base,
-            (true, 8) => Form::Full,
-            (true, 4) => Form::Flat32,
-            _ => Form::General,
+            (true, 8) if instruction.memory_index() == Register::None => Reach::Base,
+            (true, 8) => Reach::Full,
+            (true, 4) => Reach::Flat32,
+            _ => Reach::General,
         }
     }
 
-    fn blank(&self, instruction: &Instruction, number: usize, run: Run) -> Op {
-        Op {
-            run,
-            imm: 0,
-            disp: 0,
-            rip: instruction.ip(),
-            a: ZERO,
-            b: ZERO,
-            base: ZERO,
-            index: ZERO,
-            memory: 0,
-            length: instruction.len() as u8,
-            number: number as u8,
-            bytes: 0,
-            extra: std::ptr::null(),
-        }
+    /// A new op at the end, to be filled in place: fresh ops are slow to copy.
+    fn push(&mut self, run: Run, number: usize) -> &mut Op {
+        self.ops.push(BLANK);
+        let op = self.ops.last_mut().expect("just pushed");
+        op.run = run;
+        op.number = number as u8;
+        op
     }
 
-    fn set_memory(&self, op: &mut Op, instruction: &Instruction) {
-        let size = match address_bytes(instruction) {
-            2 => 0,
-            4 => 1,
-            _ => 2,
-        };
-        let scale = instruction.memory_index_scale().trailing_zeros() as u8;
-        op.memory = scale | (segment_index(instruction.memory_segment()) as u8) << 2 | size << 5;
-        op.base = place(instruction.memory_base()); // RIP is no general register: iced has added it
-        op.index = place(instruction.memory_index());
-        op.disp = instruction.memory_displacement64();
-    }
-
-    /// Registers, immediate and memory operand in their usual places.
-    fn fill(&self, op: &mut Op, instruction: &Instruction) {
-        for operand in 0..instruction.op_count().min(3) {
-            match instruction.op_kind(operand) {
-                OpKind::Register => {
-                    let at = place(instruction.op_register(operand));
-                    if operand == 0 { op.a = at } else { op.b = at }
-                }
-                OpKind::Memory => self.set_memory(op, instruction),
-                _ => {
-                    if let Ok(value) = instruction.try_immediate(operand) {
-                        op.imm = value;
-                    }
-                }
-            }
-        }
+    /// The op of an instruction, without its operands.
+    fn blank(&mut self, instruction: &Instruction, number: usize, run: Run) -> &mut Op {
+        let op = self.push(run, number);
+        op.rip = instruction.ip();
+        op.length = instruction.len() as u8;
+        op
     }
 
     /// Adds the instructions of a block, and its exits.
@@ -280,17 +294,16 @@ impl Draft {
                 && !is_beyond(next, self.limit)
                 && let Some(run) = fused(instruction, next)
             {
-                let mut op = self.blank(instruction, at, run);
-                self.fill(&mut op, instruction);
-                self.ops.push(op);
+                fill(self.blank(instruction, at, run), instruction);
                 self.two_exits(next, at + 2);
                 return;
             }
             ended = !is_beyond(instruction, self.limit) && self.branch(instruction, at);
             if !ended {
                 let dead = !single && flags_are_dead(block, at);
-                let op = self.plain(instruction, at, dead).unwrap_or_else(|| self.cold(instruction, at));
-                self.ops.push(op);
+                if !self.plain(instruction, at, dead) {
+                    self.cold(instruction, at);
+                }
             }
             at += 1;
         }
@@ -302,21 +315,7 @@ impl Draft {
     }
 
     fn exit(&mut self, target: u64, instructions: usize, run: Run) {
-        self.ops.push(Op {
-            run,
-            imm: target,
-            disp: 0,
-            rip: 0,
-            a: ZERO,
-            b: ZERO,
-            base: ZERO,
-            index: ZERO,
-            memory: 0,
-            length: 0,
-            number: instructions as u8,
-            bytes: 0,
-            extra: std::ptr::null(),
-        });
+        self.push(run, instructions).imm = target;
     }
 
     fn two_exits(&mut self, jump: &Instruction, instructions: usize) {
@@ -325,19 +324,27 @@ impl Draft {
         self.exit(jump.near_branch_target(), instructions, branch::exit);
     }
 
-    fn cold(&mut self, instruction: &Instruction, number: usize) -> Op {
-        let mut op = self.blank(instruction, number, branch::cold);
+    fn cold(&mut self, instruction: &Instruction, number: usize) {
+        let (mut run, handler) = match self.offers(instruction) {
+            true => cold_handlers(instruction),
+            false => (branch::cold as Run, undefined as ColdHandler),
+        };
         if instruction.code() == iced_x86::Code::Leaveq && self.flat_stack() == 8 {
-            op.run = branch::leave_flat::<u64>;
+            run = branch::leave_flat::<u64>;
         }
         if instruction.code() == iced_x86::Code::Leaved && self.flat_stack() == 4 {
-            op.run = branch::leave_flat::<u32>;
+            run = branch::leave_flat::<u32>;
+        }
+        let reach = self.form(instruction);
+        let index = self.colds.len();
+        self.colds.push(Cold { instruction: *instruction, handler, form: None });
+        let op = self.blank(instruction, number, run);
+        if (0..instruction.op_count()).any(|n| is_memory(instruction, n)) {
+            op.a = reach as u8;
+            set_memory(op, instruction);
         }
         op.bytes = IS_COLD;
-        op.extra = self.colds.len() as *const ();
-        let handler = if self.offers(instruction) { cold_handler(instruction) } else { undefined };
-        self.colds.push(Cold { instruction: *instruction, handler });
-        op
+        op.extra = index as *const ();
     }
 
     /// The width of a flat stack, 0 if it is not flat.
@@ -352,7 +359,6 @@ impl Draft {
     /// Near branches with their exits; true if it was one.
     fn branch(&mut self, instruction: &Instruction, number: usize) -> bool {
         use Mnemonic::*;
-        let mut op = self.blank(instruction, number, branch::exit);
         let near = matches!(
             instruction.op0_kind(),
             OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64
@@ -362,6 +368,7 @@ impl Draft {
             OpKind::NearBranch32 => 4,
             _ => 8,
         };
+        let stack = self.flat_stack();
         match instruction.mnemonic() {
             _ if instruction.has_lock_prefix() => false,
             Jmp if near => {
@@ -369,18 +376,17 @@ impl Draft {
                 true
             }
             Call if near => {
-                op.bytes = near_bytes;
-                op.run = match (self.flat_stack(), near_bytes) {
+                let run = match (stack, near_bytes) {
                     (8, 8) => branch::call_flat::<u64>,
                     (4, 4) => branch::call_flat::<u32>,
                     _ => branch::call_general,
                 };
-                self.ops.push(op);
+                self.blank(instruction, number, run).bytes = near_bytes;
                 self.exit(instruction.near_branch_target(), number + 1, branch::exit);
                 true
             }
             Loop | Loope | Loopne | Jcxz | Jecxz | Jrcxz => {
-                op.run = branch::loop_jump;
+                let op = self.blank(instruction, number, branch::loop_jump);
                 op.a = match instruction.mnemonic() {
                     Loopne => 0,
                     Loope => 1,
@@ -388,33 +394,32 @@ impl Draft {
                     _ => 3,
                 };
                 op.memory = counter_size(instruction) << 5;
-                self.ops.push(op);
                 self.two_exits(instruction, number + 1);
                 true
             }
             _ if near && instruction.flow_control() == FlowControl::ConditionalBranch => {
-                op.run = conditional!(condition(instruction), C => branch::jump_if::<C>);
-                self.ops.push(op);
+                let run = conditional!(condition(instruction), C => branch::jump_if::<C>);
+                self.blank(instruction, number, run);
                 self.two_exits(instruction, number + 1);
                 true
             }
             Ret => {
                 let bytes = instruction.stack_pointer_increment_of_return();
-                op.bytes = bytes;
-                op.imm = if is_immediate(instruction, 0) { instruction.immediate(0) } else { 0 };
-                op.run = match (self.flat_stack(), bytes) {
+                let run = match (stack, bytes) {
                     (8, 8) => branch::ret_flat::<u64>,
                     (4, 4) => branch::ret_flat::<u32>,
                     _ => branch::ret_general,
                 };
-                self.ops.push(op);
+                let op = self.blank(instruction, number, run);
+                op.bytes = bytes;
+                op.imm = if is_immediate(instruction, 0) { instruction.immediate(0) } else { 0 };
                 true
             }
             Jmp | Call if is_gpr(instruction, 0) => {
+                let run = if instruction.mnemonic() == Jmp { branch::jump_r } else { branch::call_r };
+                let op = self.blank(instruction, number, run);
                 op.bytes = instruction.op0_register().size() as u8;
                 op.a = place(instruction.op0_register().full_register());
-                op.run = if instruction.mnemonic() == Jmp { branch::jump_r } else { branch::call_r };
-                self.ops.push(op);
                 true
             }
             Jmp | Call
@@ -423,32 +428,32 @@ impl Draft {
                     FlowControl::IndirectBranch | FlowControl::IndirectCall
                 ) && !is_far(instruction) =>
             {
-                self.set_memory(&mut op, instruction);
-                op.bytes = instruction.memory_size().size() as u8;
-                let call = instruction.mnemonic() == Call;
-                op.run = match (op.bytes, self.form(instruction), call) {
-                    (8, Form::Base, false) => branch::jump_m64::<Base, false>,
-                    (8, Form::Full, false) => branch::jump_m64::<Full, false>,
-                    (8, Form::Base, true) => branch::jump_m64::<Base, true>,
-                    (8, Form::Full, true) => branch::jump_m64::<Full, true>,
+                let bytes = instruction.memory_size().size() as u8;
+                let run = match (bytes, self.form(instruction), instruction.mnemonic() == Call) {
+                    (8, Reach::Base, false) => branch::jump_m64::<Base, false>,
+                    (8, Reach::Full, false) => branch::jump_m64::<Full, false>,
+                    (8, Reach::Base, true) => branch::jump_m64::<Base, true>,
+                    (8, Reach::Full, true) => branch::jump_m64::<Full, true>,
                     (_, _, false) => branch::jump_m::<false>,
                     (_, _, true) => branch::jump_m::<true>,
                 };
-                self.ops.push(op);
+                let op = self.blank(instruction, number, run);
+                set_memory(op, instruction);
+                op.bytes = bytes;
                 true
             }
             _ => false,
         }
     }
 
-    /// A hot instruction that is no branch.
-    fn plain(&self, instruction: &Instruction, number: usize, dead: bool) -> Option<Op> {
+    /// A hot instruction that is no branch; false, and nothing added, if it is not.
+    fn plain(&mut self, instruction: &Instruction, number: usize, dead: bool) -> bool {
         if instruction.is_invalid() || instruction.has_lock_prefix() || !self.offers(instruction) {
-            return None;
+            return false;
         }
-        let run = self.plain_handler(instruction, dead)?;
-        let mut op = self.blank(instruction, number, run);
-        self.fill(&mut op, instruction);
+        let Some(run) = self.plain_handler(instruction, dead) else { return false };
+        let op = self.blank(instruction, number, run);
+        fill(op, instruction);
         match instruction.mnemonic() {
             Mnemonic::Push => {
                 op.bytes = instruction.stack_pointer_increment().unsigned_abs() as u8;
@@ -457,7 +462,7 @@ impl Draft {
             Mnemonic::Pop => op.bytes = bytes_of(instruction, 0) as u8,
             _ => {}
         }
-        Some(op)
+        true
     }
 
     fn plain_handler(&self, instruction: &Instruction, dead: bool) -> Option<Run> {
@@ -467,7 +472,7 @@ impl Draft {
         let form = if (0..operands).any(|n| is_memory(instruction, n)) {
             self.form(instruction)
         } else {
-            Form::General
+            Reach::General
         };
         // a register other than a general one: somebody else's
         if (0..operands).any(|n| instruction.op_kind(n) == OpKind::Register && !is_gpr(instruction, n)) {
@@ -562,7 +567,7 @@ impl Draft {
     }
 }
 
-fn alu(instruction: &Instruction, mnemonic: Mnemonic, form: Form, bytes: usize, dead: bool) -> Option<Run> {
+fn alu(instruction: &Instruction, mnemonic: Mnemonic, form: Reach, bytes: usize, dead: bool) -> Option<Run> {
     use Mnemonic as M;
     let operands = instruction.op_count();
     let gpr = |n: u32| n < operands && is_gpr(instruction, n);
@@ -606,12 +611,12 @@ fn alu(instruction: &Instruction, mnemonic: Mnemonic, form: Form, bytes: usize, 
 }
 
 /// LEA needs no segment.
-fn form_of_lea(instruction: &Instruction) -> Form {
+fn form_of_lea(instruction: &Instruction) -> Reach {
     match address_bytes(instruction) {
-        8 if instruction.memory_index() == Register::None => Form::Base,
-        8 => Form::Full,
-        4 => Form::Flat32,
-        _ => Form::General,
+        8 if instruction.memory_index() == Register::None => Reach::Base,
+        8 => Reach::Full,
+        4 => Reach::Flat32,
+        _ => Reach::General,
     }
 }
 

@@ -101,7 +101,12 @@ impl Cpu {
     pub fn flush_page(&mut self, linear: u64) {
         match self.translations.flush_page(linear) {
             Reach::All => self.all_tlb_sets().for_each(TlbSet::clear),
-            Reach::Page => self.all_tlb_sets().for_each(|set| set.clear_page(linear)),
+            Reach::Page => {
+                self.all_tlb_sets().for_each(|set| set.clear_page(linear));
+                if !self.blocks.may_reach(linear) {
+                    return;
+                }
+            }
         }
         self.translations_changed();
     }

@@ -100,7 +100,20 @@ impl Stack {
     }
 
     /// Pushes the low `bytes` bytes of a value.
+    #[inline]
     pub fn push(&mut self, cpu: &mut Cpu, value: u64, bytes: usize) -> Fallible<()> {
+        if self.long && bytes == 8 {
+            let pointer = self.pointer.wrapping_sub(8);
+            if cpu.write_hit_as(self.cpl, pointer, value) {
+                self.pointer = pointer;
+                return Ok(());
+            }
+        }
+        self.push_general(cpu, value, bytes)
+    }
+
+    #[inline(never)]
+    fn push_general(&mut self, cpu: &mut Cpu, value: u64, bytes: usize) -> Fallible<()> {
         let pointer = truncate(self.visible().wrapping_sub(bytes as u64), self.width());
         let linear = self.aligned_linear(cpu, pointer, bytes as u64)?;
         cpu.write_linear_as(self.cpl, linear, bytes, value)?;
@@ -110,7 +123,20 @@ impl Stack {
     }
 
     /// Pops `bytes` bytes.
+    #[inline]
     pub fn pop(&mut self, cpu: &mut Cpu, bytes: usize) -> Fallible<u64> {
+        if self.long
+            && bytes == 8
+            && let Some(value) = cpu.read_hit_as(self.cpl, self.pointer)
+        {
+            self.pointer = self.pointer.wrapping_add(8);
+            return Ok(value);
+        }
+        self.pop_general(cpu, bytes)
+    }
+
+    #[inline(never)]
+    fn pop_general(&mut self, cpu: &mut Cpu, bytes: usize) -> Fallible<u64> {
         let value = self.peek(cpu, 0, bytes)?;
         self.release(bytes as u64);
         Ok(value)

@@ -406,6 +406,7 @@ impl Cpu {
                 self.blocks.flush_requested = true;
             }
         }
+        self.blocks.forget_reached();
         self.leave_block = true;
     }
 

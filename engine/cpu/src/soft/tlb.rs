@@ -161,8 +161,9 @@ impl TlbSet {
         Self::hit(&self.write, linear, size_of::<T>() as u64).map(|host| host as *mut T)
     }
 
+    /// Host address for an access of so many bytes that hits and stays inside its page.
     #[inline(always)]
-    fn hit(table: &[DataEntry; ENTRIES], linear: u64, bytes: u64) -> Option<u64> {
+    pub fn hit(table: &[DataEntry; ENTRIES], linear: u64, bytes: u64) -> Option<u64> {
         let entry = &table[slot(linear)];
         if linear.wrapping_add(bytes - 1) & !0xFFF == entry.tag {
             Some(linear.wrapping_add(entry.addend))

@@ -44,7 +44,7 @@ pub struct Translations {
     newest: u32,
     /// A global page was seen at an address whose slot depends on the space.
     scattered: bool,
-    /// 4 MiB regions (hashed) that hold fragments of large pages.
+    /// 2 MiB regions (hashed) that hold fragments of large pages.
     large_regions: [u64; 64],
     /// A page larger than 4 MiB was seen since the last full flush.
     huge: bool,
@@ -80,7 +80,7 @@ const fn is_upper(linear: u64) -> bool {
 }
 
 fn region(linear: u64) -> (usize, u64) {
-    let hashed = (linear >> 22) ^ (linear >> 34);
+    let hashed = (linear >> 21) ^ (linear >> 33);
     ((hashed >> 6 & 63) as usize, 1 << (hashed & 63))
 }
 
@@ -124,8 +124,11 @@ impl Translations {
         if page.page_shift > 22 {
             self.huge = true;
         } else if page.page_shift > 12 {
-            let (word, bit) = region(linear);
-            self.large_regions[word] |= bit;
+            let other = if page.page_shift == 22 { linear ^ 1 << 21 } else { linear };
+            for half in [linear, other] {
+                let (word, bit) = region(half);
+                self.large_regions[word] |= bit;
+            }
         }
         self.scattered |= page.global && self.space != 0 && !is_upper(linear);
         let entry = Entry {

@@ -27,6 +27,8 @@ pub const LOAD_X87: usize = 128;
 pub const TAKE_X87: usize = 144;
 /// Saves it, and leaves it where it is.
 pub const PEEK_X87: usize = 160;
+/// Stores the status word, and after it the control word.
+pub const PEEK_WORDS: usize = 176;
 const STUBS: usize = 256;
 
 /// What a stub answers: it ran.
@@ -108,10 +110,13 @@ impl Assembler {
     }
 }
 
+/// Where a stub has the CPU.
+pub const CPU: Register = Register::RSI;
+
 fn exit(answer: u32, avx: bool) -> Result<Vec<u8>, IcedError> {
     let mut code = Assembler::new();
-    code.memory(Code::Stmxcsr_m32, Register::RDI, FAULT_MXCSR as i64);
-    code.memory(Code::Ldmxcsr_m32, Register::RDI, HOST_MXCSR as i64);
+    code.memory(Code::Stmxcsr_m32, CPU, FAULT_MXCSR as i64);
+    code.memory(Code::Ldmxcsr_m32, CPU, HOST_MXCSR as i64);
     if avx {
         code.plain(Code::VEX_Vzeroupper);
     }
@@ -126,6 +131,14 @@ fn routine(first: Code, then: Option<Code>) -> Result<Vec<u8>, IcedError> {
     if let Some(then) = then {
         code.plain(then);
     }
+    code.plain(Code::Retnq);
+    code.finish()
+}
+
+fn words() -> Result<Vec<u8>, IcedError> {
+    let mut code = Assembler::new();
+    code.memory(Code::Fnstsw_m2byte, Register::RDI, 0);
+    code.memory(Code::Fnstcw_m2byte, Register::RDI, 2);
     code.plain(Code::Retnq);
     code.finish()
 }
@@ -171,6 +184,7 @@ impl CodeMemory {
             (LOAD_X87, routine(Code::Fxrstor64_m512byte, None)?),
             (TAKE_X87, routine(Code::Fxsave64_m512byte, Some(Code::Fninit))?),
             (PEEK_X87, routine(Code::Fxsave64_m512byte, None)?),
+            (PEEK_WORDS, words()?),
         ] {
             self.put(at, &code);
         }

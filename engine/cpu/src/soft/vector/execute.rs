@@ -1,11 +1,11 @@
-//! Running a stub: checks, memory operand in, the host's CPU, memory operand out.
+//! Running a stub the long way: checks, memory operand in, the host's CPU, memory operand out. `hot.rs` has the short
+//! way, for memory operands with a host address.
 
 use iced_x86::{Instruction, Mnemonic};
 
 use super::code::{self, CodeMemory};
 use super::form::{self, Class};
 use super::thunk::{self, Form, Refused};
-use super::{RECENT, Recent};
 use crate::registers::segment;
 use crate::soft::fault::{Fallible, Fault, Flow};
 use crate::soft::model::Feature;
@@ -16,23 +16,19 @@ use crate::soft::state::{Cpu, flag, mode};
 const PREVENTS_STORE: u16 = 0x1B;
 const MXCSR: usize = 24;
 
-fn slot(instruction: &Instruction) -> usize {
-    let ip = instruction.next_ip() as usize;
-    (ip ^ ip >> 10) & (RECENT - 1)
-}
-
 /// Any instruction that has a stub.
 pub fn execute(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
-    let form = match &cpu.vector.recent[slot(instruction)] {
-        Some(recent) if recent.instruction == *instruction && cpu.vector.features == cpu.model.features() => {
-            recent.form
-        }
-        _ => cpu.find_form(instruction)?,
-    };
+    let Some(form) = cpu.find_form(instruction)? else { return Ok(again(cpu, instruction)) };
     if cpu.mode & form.care != form.want {
         return Err(form.class.refusal(cpu.mode));
     }
     run(cpu, instruction, &form)
+}
+
+/// The instruction is to be executed once more.
+fn again(cpu: &mut Cpu, instruction: &Instruction) -> Flow {
+    cpu.rip = instruction.ip();
+    Flow::Jumped
 }
 
 /// FWAIT: #NM by CR0.MP and CR0.TS, else whatever is pending.
@@ -43,12 +39,12 @@ pub fn wait(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     if !cpu.model.offers(Feature::Fpu) || cpu.mode & mode::EMULATE_FPU != 0 {
         return Ok(Flow::Next);
     }
-    let form = cpu.find_form(instruction)?;
+    let Some(form) = cpu.find_form(instruction)? else { return Ok(again(cpu, instruction)) };
     run(cpu, instruction, &form)
 }
 
-#[inline]
-fn run(cpu: &mut Cpu, instruction: &Instruction, form: &Form) -> Fallible<Flow> {
+/// Runs a stub whose mode has been looked at.
+pub(super) fn run(cpu: &mut Cpu, instruction: &Instruction, form: &Form) -> Fallible<Flow> {
     if form.x87 && !cpu.vector.live {
         cpu.load_x87();
     }
@@ -62,12 +58,9 @@ fn run(cpu: &mut Cpu, instruction: &Instruction, form: &Form) -> Fallible<Flow> 
     if form.flags_in {
         cpu.vector.frame.flags = cpu.flags() & flag::ARITHMETIC | 2;
     }
-    // SAFETY: the stub was made by `thunk::compile` and not dropped since (forms go before their code); it
-    // reaches the frame, the general registers and the XSAVE area, all of them owned and of full size, and
-    // restores MXCSR. x87 state is the guest's while `live`.
-    let answer = unsafe {
-        (form.stub)(&raw mut *cpu.vector.frame, cpu.general.as_mut_ptr(), cpu.fpu.bytes.as_mut_ptr())
-    };
+    let bounce = cpu.vector.frame.bounce.as_mut_ptr();
+    // SAFETY: the buffer is larger than any operand.
+    let answer = unsafe { form.call(cpu, bounce) };
     if answer != code::DONE {
         return refused(cpu, answer, instruction);
     }
@@ -76,14 +69,11 @@ fn run(cpu: &mut Cpu, instruction: &Instruction, form: &Form) -> Fallible<Flow> 
         cpu.set_arithmetic(flags);
     }
     if form.pointers {
-        let data = (form.bytes != 0).then_some(place);
-        cpu.note_x87(instruction, form.opcode, data);
+        let ip = cpu.rip.wrapping_sub(instruction.len() as u64);
+        cpu.note_x87(ip, form.opcode, (form.bytes != 0).then_some(place));
     }
-    if form.writes {
-        let (status, control) = (cpu.vector.frame.status, cpu.vector.frame.control);
-        if !form.x87_store || status & !control & PREVENTS_STORE == 0 {
-            cpu.drain_bounce(place.0, place.1, form.bytes)?;
-        }
+    if form.writes && !(form.x87_store && cpu.x87_exceptions() & PREVENTS_STORE != 0) {
+        cpu.drain_bounce(place.0, place.1, form.bytes)?;
     }
     Ok(Flow::Next)
 }
@@ -111,8 +101,9 @@ fn operand_fault(cpu: &mut Cpu, instruction: &Instruction, form: &Form, fault: F
     if waits && words[2] & !words[0] & 0x3F != 0 { cpu.x87_error(instruction) } else { Err(fault) }
 }
 
+/// The host raised an exception in a stub.
 #[cold]
-fn refused(cpu: &mut Cpu, answer: u32, instruction: &Instruction) -> Fallible<Flow> {
+pub(super) fn refused(cpu: &mut Cpu, answer: u32, instruction: &Instruction) -> Fallible<Flow> {
     match answer {
         code::X87 => return cpu.x87_error(instruction),
         code::SIMD => {}
@@ -241,25 +232,32 @@ impl Cpu {
         Ok(())
     }
 
-    /// The form of an instruction, made now if need be; #UD if the model has no such instruction.
+    /// The form of an instruction, made now if need be; #UD if the model has no such instruction; `None` if all
+    /// forms, and the blocks that know them, must be dropped first.
     #[cold]
-    fn find_form(&mut self, instruction: &Instruction) -> Fallible<Form> {
-        let features = self.model.features();
-        if self.vector.features != features {
-            self.vector.forget_forms();
-            self.vector.features = features;
+    pub(super) fn find_form(&mut self, instruction: &Instruction) -> Fallible<Option<Form>> {
+        if self.vector.forms.is_empty() {
+            self.vector.features = self.model.features();
+        }
+        if self.vector.features != self.model.features() {
+            return Ok(self.forms_are_stale());
         }
         // the fields equality does not look at (length, address) stay as they are: unused by forms
         let key = thunk::at_bounce(instruction);
-        let form = match self.vector.forms.get(&key) {
-            Some(form) => *form,
-            None => self.make_form(instruction, key)?,
-        };
-        self.vector.recent[slot(instruction)] = Some(Recent { instruction: *instruction, form });
-        Ok(form)
+        match self.vector.forms.get(&key) {
+            Some(form) => Ok(Some(*form)),
+            None => self.make_form(instruction, key),
+        }
     }
 
-    fn make_form(&mut self, instruction: &Instruction, key: Instruction) -> Fallible<Form> {
+    fn forms_are_stale(&mut self) -> Option<Form> {
+        self.vector.stale = true;
+        self.blocks.flush_requested = true;
+        self.leave_block = true;
+        None
+    }
+
+    fn make_form(&mut self, instruction: &Instruction, key: Instruction) -> Fallible<Option<Form>> {
         let offered = |f: &_| form::feature(*f).is_some_and(|feature| self.model.offers(feature));
         let is_wait = instruction.mnemonic() == Mnemonic::Wait;
         if !is_wait && !instruction.cpuid_features().iter().all(offered) {
@@ -268,27 +266,23 @@ impl Cpu {
         let vector = &mut self.vector;
         let memory = vector.memory.get_or_insert_with(CodeMemory::new);
         let memory = memory.as_mut().ok_or(Fault::invalid_opcode())?;
-        let made = match thunk::compile(memory, instruction) {
-            Err(Refused::Full) => {
-                memory.clear();
-                vector.forms.clear();
-                vector.recent.fill(None);
-                thunk::compile(memory, instruction)
-            }
-            made => made,
+        let mut form = match thunk::compile(memory, instruction) {
+            Ok(form) => form,
+            Err(Refused::Full) => return Ok(self.forms_are_stale()),
+            Err(Refused::Unsuitable) => return Err(Fault::invalid_opcode()),
         };
-        let mut form = made.map_err(|_| Fault::invalid_opcode())?;
         if is_wait {
             (form.care, form.want, form.pointers) = (0, 0, false);
         }
         vector.forms.insert(key, form);
-        Ok(form)
+        Ok(Some(form))
     }
 
     /// What FNSTENV will tell about this instruction.
-    fn note_x87(&mut self, instruction: &Instruction, opcode: u16, data: Option<(usize, u64)>) {
+    #[inline(always)]
+    pub(super) fn note_x87(&mut self, ip: u64, opcode: u16, data: Option<(usize, u64)>) {
         let mask = if self.mode & mode::LONG != 0 { u64::MAX } else { 0xFFFF_FFFF };
-        let ip = self.rip.wrapping_sub(instruction.len() as u64) & mask;
+        let ip = ip & mask;
         let area = &mut self.fpu.bytes;
         area[6..8].copy_from_slice(&opcode.to_le_bytes());
         area[8..16].copy_from_slice(&ip.to_le_bytes());
@@ -301,11 +295,28 @@ impl Cpu {
 }
 
 impl super::Vector {
-    pub(super) fn forget_forms(&mut self) {
-        self.recent.fill(None);
-        self.forms.clear();
-        if let Some(Some(memory)) = &mut self.memory {
-            memory.clear();
+    /// Forms and stubs go, if they must. Only while no block is left that knows them.
+    pub(in crate::soft) fn drop_stale_forms(&mut self) {
+        if std::mem::take(&mut self.stale) {
+            self.forms.clear();
+            if let Some(Some(memory)) = &mut self.memory {
+                memory.clear();
+            }
         }
+    }
+}
+
+impl Form {
+    /// Runs the stub; the answer is one of `code::{DONE, X87, SIMD, UNDEFINED}`.
+    ///
+    /// # Safety
+    /// The form has not been dropped; `memory` is valid for the accesses of its memory operand.
+    #[inline(always)]
+    pub(super) unsafe fn call(&self, cpu: &mut Cpu, memory: *mut u8) -> u32 {
+        let area = cpu.fpu.bytes.as_mut_ptr();
+        // SAFETY: the stub was made by `thunk::compile`, and forms go before their code. It reaches the operand, the
+        // CPU's general registers and frame, and the XSAVE area, all of full size, and restores MXCSR. x87 state
+        // is the guest's while `live`.
+        unsafe { (self.stub)(memory, cpu, area) }
     }
 }

@@ -1,10 +1,15 @@
-//! What stubs and Rust hand each other: the bounce buffer every memory operand is pointed at, and a few words.
+//! What stubs and Rust hand each other: the bounce buffer of memory operands that have no host address, and a few
+//! words.
 
-/// The frame of one vCPU. Stubs know it by RDI.
+use std::mem::offset_of;
+
+use crate::soft::state::Cpu;
+
+/// The frame of one vCPU. Stubs find it in the CPU.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Frame {
-    /// The memory operand, at the frame's start.
+    /// The memory operand.
     pub bounce: [u8; 64],
     /// Arithmetic flags, in and out.
     pub flags: u64,
@@ -14,10 +19,6 @@ pub struct Frame {
     pub fault_mxcsr: u32,
     /// MXCSR as a stub found it.
     pub now_mxcsr: u32,
-    /// x87 status word after a store.
-    pub status: u16,
-    /// x87 control word after a store.
-    pub control: u16,
     /// An FXSAVE image, for x87 state on its way.
     pub image: Image,
 }
@@ -27,31 +28,27 @@ pub struct Frame {
 #[repr(C, align(64))]
 pub struct Image(pub [u8; 512]);
 
-/// Offset of [`Frame::flags`].
-pub const FLAGS: usize = std::mem::offset_of!(Frame, flags);
-/// Offset of [`Frame::host_mxcsr`].
-pub const HOST_MXCSR: usize = std::mem::offset_of!(Frame, host_mxcsr);
-/// Offset of [`Frame::fault_mxcsr`].
-pub const FAULT_MXCSR: usize = std::mem::offset_of!(Frame, fault_mxcsr);
-/// Offset of [`Frame::now_mxcsr`].
-pub const NOW_MXCSR: usize = std::mem::offset_of!(Frame, now_mxcsr);
-/// Offset of [`Frame::status`].
-pub const STATUS: usize = std::mem::offset_of!(Frame, status);
-/// Offset of [`Frame::control`].
-pub const CONTROL: usize = std::mem::offset_of!(Frame, control);
+/// Offset of the frame in the CPU.
+const FRAME: usize = offset_of!(Cpu, vector.frame);
+/// Offset of [`Frame::flags`] in the CPU.
+pub const FLAGS: usize = FRAME + offset_of!(Frame, flags);
+/// Offset of [`Frame::host_mxcsr`] in the CPU.
+pub const HOST_MXCSR: usize = FRAME + offset_of!(Frame, host_mxcsr);
+/// Offset of [`Frame::fault_mxcsr`] in the CPU.
+pub const FAULT_MXCSR: usize = FRAME + offset_of!(Frame, fault_mxcsr);
+/// Offset of [`Frame::now_mxcsr`] in the CPU.
+pub const NOW_MXCSR: usize = FRAME + offset_of!(Frame, now_mxcsr);
 
 impl Frame {
     /// An empty frame.
-    pub fn new() -> Box<Frame> {
-        Box::new(Frame {
+    pub fn new() -> Frame {
+        Frame {
             bounce: [0; 64],
             flags: 0,
             host_mxcsr: 0x1F80,
             fault_mxcsr: 0,
             now_mxcsr: 0,
-            status: 0,
-            control: 0,
             image: Image([0; 512]),
-        })
+        }
     }
 }

@@ -10,6 +10,7 @@ mod environment;
 mod execute;
 mod form;
 mod frame;
+mod hot;
 mod masked;
 mod save;
 mod signal;
@@ -28,26 +29,21 @@ use crate::soft::model::Features;
 
 use code::CodeMemory;
 use frame::Frame;
-use thunk::Form;
 
-/// Slots of the first-level cache.
-const RECENT: usize = 1024;
-
-#[derive(Clone, Copy)]
-struct Recent {
-    instruction: Instruction,
-    form: Form,
-}
+pub use execute::execute;
+pub use hot::first;
+pub use thunk::Form;
 
 /// One vCPU's stubs, and what belongs to vector state beside the XSAVE area.
 pub struct Vector {
-    frame: Box<Frame>,
-    recent: Box<[Option<Recent>]>,
+    frame: Frame,
     forms: HashMap<Instruction, Form>,
     /// Made on first use; `Some(None)` if the host gives none.
     memory: Option<Option<CodeMemory>>,
     /// What the forms were checked against.
     features: Features,
+    /// Forms and stubs are to be dropped with the blocks.
+    stale: bool,
     /// The guest's x87 state is in the host's x87 registers, of this thread.
     live: bool,
     /// Selectors of the last x87 instruction and its data.
@@ -59,10 +55,10 @@ impl Vector {
     pub fn new() -> Vector {
         Vector {
             frame: Frame::new(),
-            recent: vec![None; RECENT].into_boxed_slice(),
             forms: HashMap::new(),
             memory: None,
             features: Features::default(),
+            stale: false,
             live: false,
             selectors: [0; 2],
         }
@@ -77,9 +73,18 @@ impl Default for Vector {
 
 /// The cold handler of a vector, MMX or x87 instruction; `None` for what is nobody's here.
 pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
+    written_out(instruction).or_else(|| has_stub(instruction).then_some(execute as ColdHandler))
+}
+
+/// Whether a stub executes the instruction, so that [`first`] can; nobody else claims it.
+pub fn has_stub(instruction: &Instruction) -> bool {
+    !instruction.is_vsib() && is_ours(instruction)
+}
+
+/// The cold handler of an instruction that no stub executes.
+pub fn written_out(instruction: &Instruction) -> Option<ColdHandler> {
     use Mnemonic as M;
-    if instruction.is_invalid() || !matches!(instruction.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
-    {
+    if !matches!(instruction.encoding(), EncodingKind::Legacy | EncodingKind::VEX) {
         return None;
     }
     Some(match instruction.mnemonic() {
@@ -104,8 +109,6 @@ pub fn handler(instruction: &Instruction) -> Option<ColdHandler> {
         M::Vgatherdps | M::Vgatherdpd | M::Vgatherqps | M::Vgatherqpd => masked::gather,
         M::Vpgatherdd | M::Vpgatherdq | M::Vpgatherqd | M::Vpgatherqq => masked::gather,
         M::Wait => execute::wait,
-        _ if instruction.is_vsib() => return None,
-        _ if is_ours(instruction) => execute::execute,
         _ => return None,
     })
 }
@@ -115,6 +118,7 @@ fn is_ours(instruction: &Instruction) -> bool {
     let features = instruction.cpuid_features();
     let system = |f: &CpuidFeature| matches!(f, CpuidFeature::XSAVE | CpuidFeature::FXSR);
     instruction.code() != Code::INVALID
+        && matches!(instruction.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
         && !features.is_empty()
         && features != [CpuidFeature::CMOV]
         && features.iter().all(|f| form::feature(*f).is_some() && !system(f))

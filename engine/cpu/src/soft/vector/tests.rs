@@ -338,16 +338,25 @@ fn unselected_elements_touch_no_memory() {
 #[test]
 fn a_full_code_memory_starts_over() {
     let (mut cpu, bus) = processor(64, CpuModel::Host);
+    let mut times = 0;
     for round in 0..40 {
         for immediate in 0..=255u8 {
             for registers in 0..8u8 {
                 let modrm = 0xC0 | registers << 3 | round & 7;
                 let rex = 0x40 | (round & 8) >> 1 | round >> 4 & 1;
                 let pshufd = [0x66, rex, 0x0F, 0x70, modrm, immediate];
-                assert_eq!(run(&mut cpu, &bus, BITS_64, &[&pshufd]), NEXT);
+                let mut flow = run(&mut cpu, &bus, BITS_64, &[&pshufd]);
+                if flow == Ok(Flow::Jumped) {
+                    assert_eq!(cpu.rip, 0x1000, "it is to be executed once more");
+                    assert!(cpu.tidy_blocks(), "before that, nothing is left that knows a stub");
+                    flow = run(&mut cpu, &bus, BITS_64, &[&pshufd]);
+                    times += 1;
+                }
+                assert_eq!(flow, NEXT);
             }
         }
     }
+    assert!(times > 0);
     assert_eq!(run(&mut cpu, &bus, BITS_64, &[FLD1, FADD]), NEXT);
 }
 

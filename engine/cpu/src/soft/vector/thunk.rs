@@ -1,7 +1,7 @@
 //! Stubs: the guest's own instruction, with only the registers it uses loaded before and stored after.
 //!
-//! A stub is called with the frame in RDI, the guest's general registers in RSI and its XSAVE area in RDX.
-//! The memory operand is replaced by [RDI], the bounce buffer; explicit general registers by R8 to R10;
+//! A stub is called with the host address of its memory operand in RDI, the CPU in RSI and the XSAVE area in RDX.
+//! The memory operand is replaced by [RDI]; explicit general registers by R8 to R10;
 //! implicit ones can be RAX, RCX and RDX only, and are themselves. Vector registers keep their numbers. x87 and
 //! MMX registers are not touched: while the guest's x87 state is live it is the host's (`x87.rs`). An instruction
 //! that uses anything else gets no stub.
@@ -10,12 +10,13 @@ use iced_x86::{
     Code, EncodingKind, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register, RflagsBits,
 };
 
-use super::code::{Assembler, CodeMemory};
+use super::code::{Assembler, CPU, CodeMemory};
 use super::form::{self, Class};
-use super::frame::{CONTROL, FLAGS, Frame, HOST_MXCSR, NOW_MXCSR, STATUS};
+use super::frame::{FLAGS, HOST_MXCSR, NOW_MXCSR};
+use crate::soft::state::Cpu;
 
-/// A stub: frame, general registers, XSAVE area; the answer is one of `code::{DONE, X87, SIMD, UNDEFINED}`.
-pub type Stub = unsafe extern "sysv64" fn(*mut Frame, *mut u64, *mut u8) -> u32;
+/// A stub: memory operand, CPU, XSAVE area; the answer is one of `code::{DONE, X87, SIMD, UNDEFINED}`.
+pub type Stub = unsafe extern "sysv64" fn(*mut u8, *mut Cpu, *mut u8) -> u32;
 
 /// A stub and how to call it.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +53,10 @@ pub struct Form {
     pub opcode: u16,
 }
 
-const FRAME: Register = Register::RDI;
-const GENERAL: Register = Register::RSI;
+/// The memory operand.
+const MEMORY: Register = Register::RDI;
+/// The CPU begins with the general registers.
+const GENERAL: Register = CPU;
 const AREA: Register = Register::R11;
 /// Offset of MXCSR in the XSAVE area.
 const MXCSR: i64 = 24;
@@ -89,7 +92,7 @@ fn stand_in(index: usize, bytes: usize) -> Register {
 pub fn at_bounce(instruction: &Instruction) -> Instruction {
     let mut result = *instruction;
     if (0..instruction.op_count()).any(|n| instruction.op_kind(n) == OpKind::Memory) {
-        result.set_memory_base(FRAME);
+        result.set_memory_base(MEMORY);
         result.set_memory_index(Register::None);
         result.set_memory_index_scale(1);
         result.set_memory_displacement64(0);
@@ -170,7 +173,7 @@ impl Plan {
                 self.stored[number] |= writes(used.access());
             } else if register.is_gpr() {
                 let full = register.full_register();
-                if full == FRAME {
+                if full == MEMORY {
                     if writes(used.access()) {
                         return false;
                     }
@@ -194,7 +197,7 @@ impl Plan {
         for used in info.used_memory() {
             self.memory.0 |= reads(used.access());
             self.memory.1 |= writes(used.access());
-            if used.base() != FRAME || used.index() != Register::None || used.displacement() != 0 {
+            if used.base() != MEMORY || used.index() != Register::None || used.displacement() != 0 {
                 return false; // not the bounce buffer
             }
         }
@@ -266,8 +269,8 @@ pub enum Refused {
 /// Loads the guest's MXCSR unless the host has that value already: between stubs the host's control bits are
 /// Rust's, but exception flags, which Rust does not look at, stay as the last stub left them.
 fn enter_mxcsr(code: &mut Assembler) {
-    code.memory(Code::Stmxcsr_m32, FRAME, NOW_MXCSR as i64);
-    code.load(Code::Mov_r32_rm32, Register::EAX, FRAME, NOW_MXCSR as i64);
+    code.memory(Code::Stmxcsr_m32, CPU, NOW_MXCSR as i64);
+    code.load(Code::Mov_r32_rm32, Register::EAX, CPU, NOW_MXCSR as i64);
     code.load(Code::Cmp_r32_rm32, Register::EAX, AREA, MXCSR);
     code.raw(&[0x74, 5]); // JE over the next one
     code.memory(Code::Ldmxcsr_m32, AREA, MXCSR); // five bytes
@@ -279,8 +282,8 @@ fn leave_mxcsr(code: &mut Assembler) {
     code.load(Code::Mov_r32_rm32, Register::EAX, AREA, MXCSR);
     code.emit(Instruction::with2(Code::And_EAX_imm32, Register::EAX, 0xFFC0));
     code.emit(Instruction::with2(Code::Cmp_EAX_imm32, Register::EAX, 0x1F80));
-    code.raw(&[0x74, 4]); // JE over the next one
-    code.memory(Code::Ldmxcsr_m32, FRAME, HOST_MXCSR as i64); // four bytes
+    code.raw(&[0x74, 7]); // JE over the next one
+    code.memory(Code::Ldmxcsr_m32, CPU, HOST_MXCSR as i64); // seven bytes
 }
 
 /// Makes the stub of an instruction.
@@ -316,22 +319,18 @@ pub fn compile(memory: &mut CodeMemory, instruction: &Instruction) -> Result<For
         enter_mxcsr(&mut code);
     }
     if flags_in {
-        code.memory(Code::Push_rm64, FRAME, FLAGS as i64);
+        code.memory(Code::Push_rm64, CPU, FLAGS as i64);
         code.plain(Code::Popfq);
     }
     code.emit(Ok(plan.instruction));
     if flags_out {
         code.plain(Code::Pushfq);
-        code.memory(Code::Pop_rm64, FRAME, FLAGS as i64);
+        code.memory(Code::Pop_rm64, CPU, FLAGS as i64);
     }
     if numeric {
         leave_mxcsr(&mut code);
     }
     plan.store(&mut code, vex);
-    if x87_store {
-        code.memory(Code::Fnstsw_m2byte, FRAME, STATUS as i64);
-        code.memory(Code::Fnstcw_m2byte, FRAME, CONTROL as i64);
-    }
     if vex {
         code.plain(Code::VEX_Vzeroupper);
     }

@@ -4,7 +4,7 @@
 
 use iced_x86::Instruction;
 
-use super::code::{CodeMemory, LOAD_X87, PEEK_X87, TAKE_X87};
+use super::code::{CodeMemory, LOAD_X87, PEEK_WORDS, PEEK_X87, TAKE_X87};
 use super::form::Class;
 use crate::soft::fault::{Fallible, Fault, Flow};
 use crate::soft::state::Cpu;
@@ -50,6 +50,18 @@ impl Cpu {
         let image = &vector.frame.image.0;
         self.fpu.bytes[WORDS].copy_from_slice(&image[WORDS]);
         self.fpu.bytes[STACK].copy_from_slice(&image[STACK]);
+    }
+
+    /// Exceptions flagged and not masked in the live state.
+    pub(super) fn x87_exceptions(&self) -> u16 {
+        let Some(Some(memory)) = &self.vector.memory else { return 0 };
+        let mut words = [0u16; 2];
+        // SAFETY: the routine was written when the slot was made, for this signature, and stores two words.
+        unsafe {
+            let routine = std::mem::transmute::<*const u8, Routine>(memory.at(PEEK_WORDS));
+            routine(words.as_mut_ptr().cast());
+        }
+        words[0] & !words[1] & 0x3F
     }
 
     /// The XSAVE area as it would be after [`Self::take_x87`].
