@@ -42,9 +42,19 @@ impl<A: Address> Operand for A {
 }
 
 /// The first execution: finds the form, and the handler for all further ones. `a` says how the operand is reached.
+pub unsafe fn first(cpu: &mut Cpu, op: *const Op) {
+    // SAFETY: see `Run`. Nothing here may need a stack frame: the call must become a jump.
+    unsafe {
+        if resolve(cpu, op) {
+            ((*op).run)(cpu, op)
+        }
+    }
+}
+
+/// Whether the handler is known now; if not, the instruction has ended.
 #[cold]
 #[inline(never)]
-pub unsafe fn first(cpu: &mut Cpu, op: *const Op) {
+unsafe fn resolve(cpu: &mut Cpu, op: *const Op) -> bool {
     // SAFETY: see `Run`; ops and colds are the block's own memory, which nothing else looks at now.
     unsafe {
         let cold = (*op).extra as *mut Cold;
@@ -60,9 +70,10 @@ pub unsafe fn first(cpu: &mut Cpu, op: *const Op) {
             Ok(Some(form)) => {
                 (*cold).form = Some(form);
                 (*op.cast_mut()).run = handler(&form, Reach::of((*op).a));
-                ((*op).run)(cpu, op)
+                return true;
             }
         }
+        false
     }
 }
 
