@@ -9,6 +9,5 @@ cd "$(dirname "$0")/.."
 
 install_packages build bench
 install_rust
-cargo build --release --locked -p vitrine
-cargo build --release --locked -p machine-tests --example bench
+cargo build --release --locked -p vitrine -p machine-tests --bin vitrine --example bench
 exec target/release/examples/bench "$@"

@@ -73,7 +73,7 @@ impl Pins {
     /// Lowers a signal; says whether it was raised. A second NMI stays.
     pub fn take(&self, signal: Signal) -> bool {
         let bit = signal as u32;
-        if self.word() & bit == 0 {
+        if !self.is_raised(signal) {
             return false; // a locked change costs as much as ten instructions
         }
         let left = |word: u32| match signal {
