@@ -12,9 +12,10 @@ use super::fault::{ColdHandler, Fallible, Fault};
 use super::mwait::LINE;
 use super::op::Op;
 use super::select::{Draft, IS_COLD};
-use super::state::{Cpu, mode};
+use super::state::{Cpu, flag, mode};
 use super::tlb::{EMPTY, ENTRIES, WATCHED, slot};
 use super::vector::Form;
+use crate::pins::Signal;
 use crate::registers::segment;
 
 /// Entries of the jump cache.
@@ -99,6 +100,10 @@ struct Block {
 }
 
 impl Block {
+    fn holds(&self, op: *const Op) -> bool {
+        (self.first()..self.first().wrapping_add(self.ops.len())).contains(&op)
+    }
+
     fn first(&self) -> *const Op {
         self.ops as *const Op
     }
@@ -275,8 +280,18 @@ impl Cpu {
         if granules != 0 {
             self.blocks.retire_granules(offset & !0xFFF, granules);
             self.line_written(offset & !0xFFF, granules);
+            self.overwritten = !self.leave_block;
             self.leave_block = true;
         }
+    }
+
+    /// Whether the block of this op, a store that is complete, may go on although it was to be left.
+    pub(super) fn may_go_on(&mut self, op: *const Op) -> bool {
+        let masked = if self.system_flags & flag::IF == 0 { Signal::Interrupt as u32 } else { 0 };
+        std::mem::take(&mut self.overwritten)
+            && self.pins.word() & !masked == 0
+            && self.pending.is_none()
+            && !self.blocks.graveyard.iter().any(|block| block.holds(op))
     }
 
     /// Whether the page of this memory offset holds cached code, so that stores must call

@@ -176,7 +176,7 @@ impl Cpu {
             self.outcome.link_from = std::ptr::null();
         }
         let from = std::mem::replace(&mut self.outcome.link_from, std::ptr::null());
-        self.leave_block = false;
+        (self.leave_block, self.overwritten) = (false, false);
         self.budget = budget;
         self.is_counted = false;
         match self.find_block() {
@@ -224,7 +224,7 @@ impl Cpu {
     /// One instruction, with what TF, RF and the interrupt shadow mean for it.
     fn step(&mut self) -> u64 {
         self.tidy_blocks();
-        self.leave_block = false;
+        (self.leave_block, self.overwritten) = (false, false);
         self.interrupt_shadow = false;
         let (before, rip) = (self.system_flags, self.rip);
         let op = match self.single_block() {

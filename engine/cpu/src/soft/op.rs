@@ -218,6 +218,10 @@ pub unsafe fn fail(cpu: &mut Cpu, op: *const Op, fault: Fault) {
 pub unsafe fn leave_after(cpu: &mut Cpu, op: *const Op) {
     // SAFETY: the caller's.
     unsafe {
+        if cpu.may_go_on(op) {
+            cpu.leave_block = false;
+            next!(cpu, op);
+        }
         cpu.rip = (*op).next_rip();
         cpu.budget -= i64::from((*op).number) + 1;
     }

@@ -141,6 +141,8 @@ pub struct Cpu {
     /// The running block was overwritten, a device touched or a pin possibly moved: the core goes to the
     /// dispatcher after the current instruction. Anyone may set it.
     pub leave_block: bool,
+    /// `leave_block` was set because some block was overwritten; if that is another one, the running one goes on.
+    pub(super) overwritten: bool,
     /// LDTR.
     pub ldtr: Segment,
     /// TR.
@@ -241,6 +243,7 @@ impl Cpu {
             waits_for_write: false,
             monitored: None,
             leave_block: false,
+            overwritten: false,
             ldtr: Segment::default(),
             tr: Segment::default(),
             gdtr: Table::default(),
