@@ -149,6 +149,8 @@ fn handlers_need_no_stack() {
         a.set_label(&mut top)?;
         a.add(rax, qword_ptr(0x6000))?;
         a.mov(dword_ptr(0x6008), eax)?;
+        a.paddq(xmm0, xmmword_ptr(0x6010))?;
+        a.movaps(xmmword_ptr(0x6020), xmm0)?;
         a.push(rcx)?;
         a.call(near)?;
         a.pop(rdx)?;
@@ -174,7 +176,7 @@ fn handlers_need_no_stack() {
         thread.spawn_scoped(scope, run).unwrap().join().unwrap()
     });
     assert_eq!(stop, Stop::Halted);
-    assert_eq!(cpu.instructions(), 100_000_002);
+    assert_eq!(cpu.instructions(), 120_000_002);
 }
 
 #[test]
