@@ -1,12 +1,23 @@
 //! Differences that the manual leaves open or that this host's maker decides otherwise than the SDM: each narrow,
 //! counted, and printed with its reason.
 
-use iced_x86::Mnemonic;
+use iced_x86::{FlowControl, Mnemonic};
 
 use super::case::{Case, Mode, Outcome};
 
 /// Faults of memory operands.
 const MEMORY_FAULTS: [u8; 3] = [12, 13, 14];
+
+/// Why this difference, of memory too, is none.
+pub fn excuse_of_transfer(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'static str> {
+    let instruction = &case.item_at(host.rip)?.instruction;
+    let is_far_call =
+        instruction.mnemonic() == Mnemonic::Call && instruction.flow_control() != FlowControl::Next;
+    let switched = software.selectors[1] != host.selectors[1];
+    (is_far_call && switched && host.vector == 14).then_some(
+        "SDM 2A, CALL: whether a far call between code sizes pushes by the old or the new is the maker's",
+    )
+}
 
 /// Why this difference is none; `None` if it is one.
 pub fn excuse(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'static str> {

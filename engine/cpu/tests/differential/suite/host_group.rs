@@ -9,7 +9,7 @@ use super::case::{Case, Item, Mode, Outcome};
 use super::catalogue::Catalogue;
 use super::descriptors::{CODE_16, CODES_32};
 use super::encode::encode;
-use super::excuses::excuse;
+use super::excuses::{excuse, excuse_of_transfer};
 use super::forms::Template;
 use super::generate::{Plan, generate};
 use super::host::{Host, Ran, signals};
@@ -157,6 +157,9 @@ impl Bench {
         }
         if theirs == ours && memory.is_none() {
             return Verdict::Agreed(rip);
+        }
+        if let Some(reason) = excuse_of_transfer(case, &theirs, &ours) {
+            return Verdict::Excused(reason);
         }
         if memory.is_none()
             && let Some(reason) = excuse(case, &theirs, &ours)

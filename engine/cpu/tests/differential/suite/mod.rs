@@ -82,6 +82,8 @@ pub struct Report {
 pub fn run(options: &Options) -> Report {
     let mut report = Report { seed: options.seed, ..Report::default() };
     silicon::harness::prepare();
+    host::signals::install();
+    host::signals::serve_thread();
     run_silicon(options, &mut report);
     run_on_host(options, &mut report);
     run_on_kvm(options, &mut report);
@@ -170,8 +172,6 @@ fn run_on_kvm(options: &Options, report: &mut Report) {
 
 fn run_alone(options: &Options, report: &mut Report) {
     let mut fuzzer = fuzz::Fuzzer::new();
-    host::signals::give_stack();
-    host::signals::install();
     if options.wants(walk_group::NAME) {
         let mut walks = walk_group::Walks::new();
         let mut totals = Group::new(walk_group::NAME);

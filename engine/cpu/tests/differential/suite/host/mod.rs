@@ -108,8 +108,6 @@ impl Host {
             unsafe { page.read_volatile() };
         }
         install_descriptors()?;
-        signals::give_stack();
-        signals::install();
         let selector = &raw const (unsafe_control().blocked);
         // SAFETY: the selector byte lives in the control page; no system call of our own is blocked.
         if unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, 1, 0, 0, selector) } != 0 {

@@ -69,8 +69,7 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc
     handler(signal, info, context);
 }
 
-/// Installs the handlers, once, over those of the software CPU (which must have its own already), and starts a
-/// timer that tells when something never ends.
+/// Installs the handlers, once, over those of the software CPU (which must have its own already).
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -90,18 +89,27 @@ pub fn install() {
                 assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
             }
         }
-        let tick = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
-        let timer = libc::itimerval { it_interval: tick, it_value: tick };
-        // SAFETY: a valid timer.
-        unsafe { libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut()) };
     });
 }
 
-/// Gives the calling thread a signal stack, which cases need: their own may be anywhere.
-pub fn give_stack() {
+/// Gives the calling thread a signal stack, which cases need (their own may be anywhere), and a timer of its own
+/// processor time, which tells when something never ends. Handlers must be installed.
+pub fn serve_thread() {
     const BYTES: usize = 256 << 10;
     let memory = Box::leak(vec![0u8; BYTES].into_boxed_slice());
     let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: BYTES };
     // SAFETY: leaked memory of this size.
     assert_eq!(unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) }, 0);
+    let tick = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let ticks = libc::itimerspec { it_interval: tick, it_value: tick };
+    // SAFETY: zeroed structures are valid; the timer signals this thread and no other.
+    unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_signo = libc::SIGPROF;
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_notify_thread_id = libc::gettid();
+        let mut timer: libc::timer_t = std::mem::zeroed();
+        assert_eq!(libc::timer_create(libc::CLOCK_THREAD_CPUTIME_ID, &mut event, &mut timer), 0);
+        assert_eq!(libc::timer_settime(timer, 0, &ticks, std::ptr::null_mut()), 0);
+    }
 }
