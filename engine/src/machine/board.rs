@@ -332,7 +332,11 @@ impl Board {
 
     /// Puts every device into a state that [`Board::save`] gave on a machine of the same profile.
     pub fn load(&self, states: &[(String, Vec<u8>)]) -> Result<(), LoadError> {
-        self.devices.iter().zip(states).try_for_each(|(device, (_, state))| device.lock().load(state))
+        let load =
+            |(device, (_, state)): (&Shared<dyn Device>, &(String, Vec<u8>))| device.lock().load(state);
+        self.devices.iter().zip(states).try_for_each(load)?;
+        // The interrupt controllers stand first, and have seen the others' lines move to their places since.
+        self.devices.iter().zip(states).take(1).try_for_each(load)
     }
 
     /// Puts the VGA into its 80x25 text mode, for programs that start without firmware.

@@ -96,11 +96,9 @@ fn every_device_takes_its_state_back_after_any_accesses() {
     disturb(&wiring, &board, 20_000);
     assert_ne!(saved(&board), before, "the accesses changed something");
     wiring.clock.set(now);
-    for (device, state) in board.devices.iter().zip(&before) {
-        let mut device = device.lock();
-        let name = device.name().to_owned();
-        device.load(state).unwrap_or_else(|error| panic!("{name}: {error}"));
-    }
+    let names = board.devices.iter().map(|device| device.lock().name().to_owned());
+    let states: Vec<(String, Vec<u8>)> = names.zip(before.iter().cloned()).collect();
+    board.load(&states).unwrap();
     for (device, state) in board.devices.iter().zip(&before) {
         let device = device.lock();
         assert!(&device.save() == state, "{} differs", device.name());

@@ -483,7 +483,7 @@ impl Draft {
         let immediate = |n: u32| is_immediate(instruction, n);
         let bytes = if operands == 0 { 0 } else { bytes_of(instruction, 0) };
         let run = match mnemonic {
-            M::Nop | M::Pause | M::Endbr64 | M::Endbr32 => integer::nop as Run,
+            M::Nop | M::Endbr64 | M::Endbr32 => integer::nop as Run,
             M::Mov if gpr(0) && gpr(1) => sized!(bytes, T => integer::mov_rr::<T>),
             M::Mov if gpr(0) && memory(1) => {
                 sized!(bytes, T => formed!(form, integer::load, [T], integer::load_general::<T>))
