@@ -188,6 +188,18 @@ impl Default for Network {
     }
 }
 
+/// As the command line writes it.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Network::None => f.write_str("none"),
+            Network::Nat { .. } => f.write_str("nat"),
+            Network::Switch(name) => write!(f, "switch:{name}"),
+            Network::Tap(name) => write!(f, "tap:{name}"),
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = String;
 
@@ -535,6 +547,9 @@ mod tests {
     fn networks_read_as_people_write_them() {
         let tap = Profile::from_ron("(name: \"x\", network: Tap(\"tap0\"))").unwrap();
         assert_eq!(tap.network, "tap:tap0".parse().unwrap());
+        for text in ["nat", "none", "switch:lan", "tap:tap0"] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+        }
         let nat =
             "(name: \"x\", network: Nat(forwards: [\"tcp:2222:22\"]), mac: Some(\"52:56:00:00:00:07\"))";
         let nat = Profile::from_ron(nat).unwrap();

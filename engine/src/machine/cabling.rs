@@ -20,21 +20,24 @@ static SWITCHES: Mutex<BTreeMap<String, Weak<Switch>>> = Mutex::new(BTreeMap::ne
 pub struct Network {
     recorder: Arc<Recorder>,
     shaper: Arc<Shaper>,
-    far: Mutex<Option<Far>>,
+    leads_to: String,
+    far: Mutex<Far>,
 }
 
 /// What is at the far end and goes away with the machine. (A switch is held by the cable itself.)
 enum Far {
     Nat(Nat),
-    Switch(String),
+    Switch,
     Tap(Tap),
+    /// The machine has ended; these are a NAT's last counts.
+    Gone(Option<NatCounts>),
 }
 
 /// What has passed over the cable.
 #[derive(Clone, Debug, Serialize)]
 pub struct NetworkStats {
-    /// What the cable leads to; nothing once the machine has ended.
-    pub leads_to: Option<String>,
+    /// What the cable leads to.
+    pub leads_to: String,
     /// Frames and bytes, as the card sees them.
     pub link: Counts,
     /// What the NAT did, if there is one.
@@ -53,17 +56,21 @@ impl Network {
                 options.host_name = profile.name.clone();
                 (near, Far::Nat(Nat::start(end, options).map_err(network_error)?))
             }
-            profile::Network::Switch(name) => (switch(name).connect(), Far::Switch(name.clone())),
+            profile::Network::Switch(name) => (switch(name).connect(), Far::Switch),
             profile::Network::Tap(name) => {
                 let (near, end) = cable(Capacity::default());
                 (near, Far::Tap(Tap::open(name, end).map_err(network_error)?))
             }
         };
+        let leads_to = match &far {
+            Far::Tap(tap) => format!("tap:{}", tap.name()),
+            _ => profile.network.to_string(),
+        };
         let seed = u64::from_le_bytes(std::array::from_fn(|n| *profile.mac_address().0.get(n).unwrap_or(&0)));
         let shaper = Arc::new(Shaper::new(near, seed));
         let recorder = Arc::new(Recorder::new(shaper.clone()));
         recorder.set_capture(capture);
-        Ok(Some(Network { recorder, shaper, far: Mutex::new(Some(far)) }))
+        Ok(Some(Network { recorder, shaper, leads_to, far: Mutex::new(far) }))
     }
 
     /// The card's end of the cable.
@@ -88,25 +95,30 @@ impl Network {
 
     /// What has passed.
     pub fn stats(&self) -> NetworkStats {
-        let far = self.far.lock();
-        let leads_to = far.as_ref().map(|far| match far {
-            Far::Nat(_) => "nat".to_owned(),
-            Far::Switch(name) => format!("switch {name}"),
-            Far::Tap(tap) => format!("tap {}", tap.name()),
-        });
-        let nat = match &*far {
-            Some(Far::Nat(nat)) => Some(nat.counts()),
-            _ => None,
-        };
-        NetworkStats { leads_to, link: self.recorder.counts(), nat }
+        NetworkStats {
+            leads_to: self.leads_to.clone(),
+            link: self.recorder.counts(),
+            nat: self.far.lock().nat_counts(),
+        }
     }
 
     /// Ends what is at the far end: its sockets and ports are free again. For good.
     pub fn close(&self) {
         self.recorder.set_up(false);
         self.recorder.set_capture(None);
-        let far = self.far.lock().take();
-        drop(far);
+        let mut far = self.far.lock();
+        let last = far.nat_counts();
+        *far = Far::Gone(last);
+    }
+}
+
+impl Far {
+    fn nat_counts(&self) -> Option<NatCounts> {
+        match self {
+            Far::Nat(nat) => Some(nat.counts()),
+            Far::Gone(last) => *last,
+            Far::Switch | Far::Tap(_) => None,
+        }
     }
 }
 

@@ -5,63 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use network::Link;
+use network::link::STANDARD_FRAME;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant as Time;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
 
+use crate::card::Card;
+
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 pub const DNS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
-const MAC: [u8; 6] = [0x52, 0x56, 0, 0, 0, 1];
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A network card for smoltcp.
-pub struct Card(Arc<dyn Link>);
-
-pub struct Received(Vec<u8>);
-pub struct ToSend<'a>(&'a dyn Link);
-
-impl RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-impl TxToken for ToSend<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        let mut frame = vec![0; length];
-        let result = f(&mut frame);
-        // A card waits for room; the NAT always makes some.
-        while !self.0.offer(&frame) {
-            std::thread::sleep(Duration::from_micros(50));
-        }
-        result
-    }
-}
-
-impl Device for Card {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = ToSend<'a>;
-
-    fn receive(&mut self, _now: Time) -> Option<(Received, ToSend<'_>)> {
-        let mut frame = Vec::new();
-        self.0.receive(&mut frame).then(|| (Received(frame), ToSend(&*self.0)))
-    }
-
-    fn transmit(&mut self, _now: Time) -> Option<ToSend<'_>> {
-        Some(ToSend(&*self.0))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
-        capabilities
-    }
-}
 
 /// The guest.
 pub struct Guest {
@@ -75,15 +31,16 @@ pub struct Guest {
 impl Guest {
     /// A guest with the address it would be leased.
     pub fn new(end: Arc<dyn Link>) -> Guest {
-        let mut guest = Guest::unconfigured(end);
+        let mut guest = Guest::unconfigured(end, 1);
         guest.configure(ADDRESS);
         guest
     }
 
-    /// A guest without an address.
-    pub fn unconfigured(link: Arc<dyn Link>) -> Guest {
-        let mut card = Card(link);
-        let config = Config::new(HardwareAddress::Ethernet(EthernetAddress(MAC)));
+    /// A guest without an address, whose card's last byte is `card`.
+    pub fn unconfigured(link: Arc<dyn Link>, card: u8) -> Guest {
+        let mac = EthernetAddress([0x52, 0x56, 0, 0, 0, card]);
+        let mut card = Card::new(link, STANDARD_FRAME);
+        let config = Config::new(HardwareAddress::Ethernet(mac));
         let interface = Interface::new(config, &mut card, Time::ZERO);
         Guest {
             card,
@@ -116,7 +73,7 @@ impl Guest {
                 return result;
             }
             assert!(Instant::now() < deadline, "waited in vain for {what}");
-            if !self.card.0.has_frame() {
+            if !self.card.link.has_frame() {
                 std::thread::sleep(Duration::from_micros(200));
             }
         }

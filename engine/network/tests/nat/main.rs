@@ -1,5 +1,6 @@
 //! The NAT as a guest and the host's servers see it.
 
+mod card;
 mod guest;
 mod hostile;
 mod services;

@@ -3,28 +3,53 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use network::{Forward, NatOptions, nat as rules};
+use network::{Forward, Nat, NatOptions, Switch, nat as rules};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::{dhcpv4, icmp, udp};
-use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpAddress, Ipv4Address};
+use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpAddress, Ipv4Address, Ipv4Cidr};
 
 use crate::guest::{ADDRESS, DNS, GATEWAY, Guest};
 use crate::{LOCALHOST, nat, open};
 
+/// Asks for a lease: address, router and DNS server.
+fn lease(guest: &mut Guest) -> (Ipv4Cidr, Option<Ipv4Addr>, Option<Ipv4Addr>) {
+    let handle = guest.sockets.add(dhcpv4::Socket::new());
+    guest.until("a lease", |guest| match guest.sockets.get_mut::<dhcpv4::Socket>(handle).poll() {
+        Some(dhcpv4::Event::Configured(config)) => {
+            Some((config.address, config.router, config.dns_servers.first().copied()))
+        }
+        _ => None,
+    })
+}
+
 #[test]
 fn a_guest_gets_a_lease() {
     let (_nat, end) = nat(open());
-    let mut guest = Guest::unconfigured(end);
-    let handle = guest.sockets.add(dhcpv4::Socket::new());
-    let (address, router, dns) =
-        guest.until("a lease", |guest| match guest.sockets.get_mut::<dhcpv4::Socket>(handle).poll() {
-            Some(dhcpv4::Event::Configured(config)) => {
-                Some((config.address, config.router, config.dns_servers.first().copied()))
-            }
-            _ => None,
-        });
+    let (address, router, dns) = lease(&mut Guest::unconfigured(end, 1));
     assert_eq!((address.address(), address.prefix_len()), (ADDRESS, 24));
     assert_eq!((router, dns), (Some(GATEWAY), Some(DNS)));
+}
+
+#[test]
+fn two_guests_share_a_switch_and_its_nat() {
+    let switch = Switch::new();
+    let _nat = Nat::start(switch.connect(), open()).unwrap();
+    let mut guests = [1, 2].map(|card| Guest::unconfigured(switch.connect(), card));
+    let addresses = guests.each_mut().map(|guest| {
+        let address = lease(guest).0.address();
+        guest.configure(address);
+        address
+    });
+    assert_ne!(addresses[0], addresses[1]);
+    let [first, second] = &mut guests;
+    let listener = first.listen(7);
+    let handle = second.connect(addresses[0], 7, 4096);
+    second.until("a connection to the other guest", |second| {
+        first.poll();
+        second.tcp(handle).may_send().then_some(())
+    });
+    assert_eq!(first.tcp(listener).remote_endpoint().unwrap().addr, IpAddress::Ipv4(addresses[1]));
+    assert_eq!(ping(first, GATEWAY, b"over the switch").1, b"over the switch");
 }
 
 /// Sends an echo request and gives the reply: its address and data.
