@@ -224,7 +224,10 @@ impl<K: Kind> Wild<K> {
     /// A buffer: mostly RAM, sometimes with a header that a block device knows, sometimes nowhere.
     fn buffer(&mut self) -> (u64, u32) {
         let address = self.random.below(RAM_BYTES / 2 / 512) * 512 + RAM_BYTES / 2;
-        let length = [1, 8, 16, 20, 512, 4096, 0x3000][self.random.below(7) as usize];
+        let length = match self.random.below(40) {
+            0 => [1, 8][self.random.below(2) as usize],
+            _ => [16, 20, 512, 4096, 0x3000][self.random.below(5) as usize],
+        };
         if self.random.one_in(2) {
             let mut header = [0; 16];
             header[0] = [0, 1, 4, 8, 11, 13, 99][self.random.below(7) as usize];
@@ -244,9 +247,13 @@ impl<K: Kind> Wild<K> {
         for n in 0..self.rings.len() {
             let (table, available, size) =
                 (self.rings[n].descriptors, self.rings[n].available, self.rings[n].size);
-            let length = 1 + self.random.below(3);
+            // Mostly one buffer to read and some to write, as most devices like it.
+            let (length, writes_from) = match self.random.below(40) {
+                0 => (3, self.random.below(4)),
+                1 => (1, self.random.below(2)),
+                _ => (2 + self.random.below(3), 1),
+            };
             let head = self.random.below(size.into()) as u16;
-            let writes_from = self.random.below(length + 1);
             for k in 0..length {
                 let (address, bytes) = self.buffer();
                 let more = u16::from(k + 1 < length);
