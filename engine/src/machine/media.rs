@@ -64,11 +64,18 @@ fn floppy(path: &Path, snapshot: bool) -> Result<(Box<dyn Disk>, FloppyGeometry)
     if let Some(geometry) = FloppyGeometry::of_length(length) {
         return Ok((hard_disk(path, snapshot)?, geometry));
     }
-    if length > padded.length_bytes() || !is_raw {
+    if length > padded.length_bytes() {
         let reason = format!("{}: {length} bytes is the length of no floppy format", path.display());
         return Err(StartError::Disk(reason));
     }
-    let bytes = std::fs::read(path).map_err(|error| host(path, error))?;
+    let bytes = if is_raw {
+        std::fs::read(path).map_err(|error| host(path, error))?
+    } else {
+        let mut bytes = vec![0; length as usize];
+        let mut image = Image::open(path, Access::ReadOnly).map_err(disk_error)?;
+        image.read_at(0, &mut bytes).map_err(disk_error)?;
+        bytes
+    };
     let disk = MemoryDisk::padded(bytes, padded.length_bytes()).map_err(disk_error)?;
     Ok((Box::new(disk), padded))
 }

@@ -17,6 +17,8 @@ const TRACK: u64 = 63;
 /// Fewer clusters make FAT12, more make FAT32.
 const FAT16_MIN: u64 = 4085;
 const FAT16_MAX: u64 = 65_524;
+/// What is run when it is booted: INT 18h, upon which a BIOS tries the next drive; else HLT for ever.
+const NOT_BOOTABLE: [u8; 5] = [0xCD, 0x18, 0xF4, 0xEB, 0xFD];
 /// Bytes of a directory entry.
 const ENTRY: usize = 32;
 
@@ -256,6 +258,7 @@ fn label(name: &str) -> [u8; 11] {
 
 fn partition_table(layout: &Layout) -> Vec<u8> {
     let mut sector = vec![0; SECTOR as usize];
+    sector[..5].copy_from_slice(&NOT_BOOTABLE);
     let last = START + layout.sectors() - 1;
     let entry = &mut sector[446..462];
     entry[1..4].copy_from_slice(&chs(START));
@@ -288,7 +291,8 @@ fn serial(layout: &Layout) -> u32 {
 
 fn boot_sector(layout: &Layout, name: &str, root: u32) -> Vec<u8> {
     let mut sector = vec![0; SECTOR as usize];
-    sector[..11].copy_from_slice(b"\xEB\xFE\x90VITRINE ");
+    sector[..11].copy_from_slice(b"\xEB\x58\x90VITRINE ");
+    sector[0x5A..0x5F].copy_from_slice(&NOT_BOOTABLE);
     put_le16(&mut sector, 11, SECTOR as u16);
     sector[13] = (layout.cluster_bytes / SECTOR) as u8;
     put_le16(&mut sector, 14, layout.reserved as u16);
