@@ -9,5 +9,7 @@ cd "$(dirname "$0")/.."
 
 install_packages build bench
 install_rust
-cargo build --release --locked -p vitrine -p machine-tests --bin vitrine --example bench
+# One after the other: together, the packages would share features, and everything be built anew.
+cargo build --release --locked -p vitrine
+cargo build --release --locked -p machine-tests --example bench
 exec target/release/examples/bench "$@"
