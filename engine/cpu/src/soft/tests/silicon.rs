@@ -71,6 +71,18 @@ fn an_mmx_store_that_faults_leaves_the_x87_stack_alone() {
 }
 
 #[test]
+fn a_misaligned_x87_store_is_refused_before_anything_is_computed() {
+    let (mut cpu, bus) = user();
+    cpu.cr0 |= CR0_AM;
+    cpu.system_flags |= flag::AC;
+    cpu.update_mode();
+    cpu.general[3] = DATA + 1;
+    // FLDPI; FST QWORD [RBX], which would be inexact
+    assert_eq!(run(&mut cpu, &bus, &[0xD9, 0xEB, 0xDD, 0x13]), (17, 2));
+    assert_eq!(cpu.registers().fpu.status & 0x3F, 0);
+}
+
+#[test]
 fn overrides_with_es_cs_ss_and_ds_do_nothing_in_64_bit_code() {
     let (mut cpu, bus) = user();
     cpu.general[3] = 1 << 60;

@@ -6,6 +6,7 @@ use cpu::registers::Fpu;
 use iced_x86::{Code, Instruction};
 
 use super::descriptors;
+use super::masks::ARITHMETIC;
 
 /// What kind of code it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +126,12 @@ impl Case {
         })
     }
 
+    /// Whether `rip` is in the middle of one of the instructions.
+    pub fn is_inside_an_item(&self, rip: u64) -> bool {
+        let code: usize = self.items.iter().map(|item| item.bytes.len()).sum();
+        (self.ip()..self.ip() + code as u64).contains(&rip) && self.item_at(rip).is_none()
+    }
+
     /// Flags that are undefined at `rip`.
     pub fn undefined_at(&self, rip: u64) -> u64 {
         let mut at = self.ip();
@@ -134,8 +141,8 @@ impl Case {
             }
             at += item.bytes.len() as u64;
         }
-        let anywhere = self.items.iter().fold(self.undefined_at_end, |all, item| all | item.undefined);
-        if at == rip { self.undefined_at_end } else { anywhere }
+        // elsewhere: a branch led into the middle of an instruction, and who knows through what
+        if at == rip { self.undefined_at_end } else { ARITHMETIC }
     }
 }
 
@@ -144,7 +151,7 @@ impl Outcome {
     /// 32-bit code does not have, whether kernel memory is mapped.
     pub fn normalised(mut self, case: &Case, undefined: u64) -> Outcome {
         self.flags &= FLAGS & !undefined;
-        if case.mode != Mode::Bits64 && self.selectors[1] != descriptors::CODE_64 {
+        if self.selectors[1] != descriptors::CODE_64 {
             self.general.iter_mut().for_each(|value| *value &= 0xFFFF_FFFF);
             self.bases = [0; 2]; // hidden
         }

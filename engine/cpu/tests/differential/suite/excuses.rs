@@ -9,7 +9,13 @@ use super::case::{Case, Mode, Outcome};
 const MEMORY_FAULTS: [u8; 3] = [12, 13, 14];
 
 /// Why this difference, of memory too, is none.
-pub fn excuse_of_transfer(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'static str> {
+pub fn excuse_with_memory(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'static str> {
+    if software.vector == 13
+        && case.item_at(software.rip).is_some_and(|item| is_sha(item.instruction.mnemonic()))
+        && (host.rip != software.rip || MEMORY_FAULTS.contains(&host.vector))
+    {
+        return Some("SDM 2B, SHA1MSG1: exceptions type 4 check alignment; AMD's processors do not");
+    }
     let instruction = &case.item_at(host.rip)?.instruction;
     let is_far_call =
         instruction.mnemonic() == Mnemonic::Call && instruction.flow_control() != FlowControl::Next;
@@ -17,6 +23,11 @@ pub fn excuse_of_transfer(case: &Case, host: &Outcome, software: &Outcome) -> Op
     (is_far_call && switched && host.vector == 14).then_some(
         "SDM 2A, CALL: whether a far call between code sizes pushes by the old or the new is the maker's",
     )
+}
+
+fn is_sha(mnemonic: Mnemonic) -> bool {
+    use Mnemonic::*;
+    matches!(mnemonic, Sha1msg1 | Sha1msg2 | Sha1nexte | Sha1rnds4 | Sha256msg1 | Sha256msg2 | Sha256rnds2)
 }
 
 /// Why this difference is none; `None` if it is one.
@@ -55,6 +66,9 @@ pub fn excuse(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'stati
         {
             Some("SDM 2B, MASKMOVQ: whether a mask of zero faults is implementation dependent")
         }
+        Popa | Popad if host.rip == software.rip && both_memory => {
+            Some("SDM 2B, POPA: which registers are loaded before a fault is not defined")
+        }
         Cmpsb | Cmpsw | Cmpsd | Cmpsq if same_place && both_memory => {
             Some("SDM 3A 6.9: the order of faults of two operands is not defined")
         }
@@ -67,16 +81,13 @@ pub fn excuse(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'stati
         Retf if same_place && host.vector == 17 && MEMORY_FAULTS.contains(&software.vector) => {
             Some("SDM 3A 6.9: the order of checks of one instruction is not defined")
         }
-        Pop if host.vector == 17 && item.instruction.op0_register().is_segment_register() => {
+        Pop if matches!(host.vector, 12 | 14 | 17)
+            && item.instruction.op0_register().is_segment_register() =>
+        {
             Some("SDM 2B, POP: how many bytes a wide pop of a segment register reads is the model's")
         }
         Maskmovq | Maskmovdqu | Vmaskmovdqu if same_place && both_memory => {
             Some("SDM 2B, MASKMOVQ: which byte faults, and MMX state then, are implementation dependent")
-        }
-        Sha1msg1 | Sha1msg2 | Sha1nexte | Sha1rnds4 | Sha256msg1 | Sha256msg2 | Sha256rnds2
-            if software.vector == 13 && (host.rip != software.rip || both_memory) =>
-        {
-            Some("SDM 2B, SHA1MSG1: exceptions type 4 check alignment; AMD's processors do not")
         }
         _ => None,
     }

@@ -165,7 +165,7 @@ pub fn is_offered(code: Code) -> bool {
 }
 
 /// Forms only some makers' processors have, or that mean something else on others (SDM 2, APM 3): not offered
-/// one way or the other, and not compared.
+/// one way or the other, and not compared. Nor are hypercalls, which the host's own hypervisor would take.
 fn is_other_makers(code: Code) -> bool {
     use Code::*;
     matches!(
@@ -180,6 +180,8 @@ fn is_other_makers(code: Code) -> bool {
             | Reservednop_rm16_r16_0F0D
             | Reservednop_rm32_r32_0F0D
             | Reservednop_rm64_r64_0F0D
+            | Vmcall
+            | Vmmcall
             | Ud0
             | Ud0_r16_rm16
             | Ud0_r32_rm32

@@ -9,7 +9,7 @@ use super::case::{Case, Item, Mode, Outcome};
 use super::catalogue::Catalogue;
 use super::descriptors::{CODE_16, CODES_32};
 use super::encode::encode;
-use super::excuses::{excuse, excuse_of_transfer};
+use super::excuses::{excuse, excuse_with_memory};
 use super::forms::Template;
 use super::generate::{Plan, generate};
 use super::host::{Host, Ran, signals};
@@ -147,6 +147,9 @@ impl Bench {
     }
 
     fn judge(&mut self, case: &Case, theirs: Outcome, ours: Outcome, verbose: bool) -> Verdict {
+        if case.is_inside_an_item(theirs.rip) {
+            return Verdict::Unfit; // a branch led there, and on through code nobody looked at
+        }
         let undefined = case.undefined_at(theirs.rip) & ARITHMETIC;
         let rip = theirs.rip;
         let (raw_theirs, raw_ours) = (theirs.clone(), ours.clone());
@@ -158,7 +161,7 @@ impl Bench {
         if theirs == ours && memory.is_none() {
             return Verdict::Agreed(rip);
         }
-        if let Some(reason) = excuse_of_transfer(case, &theirs, &ours) {
+        if let Some(reason) = excuse_with_memory(case, &theirs, &ours) {
             return Verdict::Excused(reason);
         }
         if memory.is_none()

@@ -19,7 +19,7 @@ impl Builder<'_> {
                 let Some(immediate) = encoded.immediate else { return };
                 let item = self.items.len();
                 let target = item + 1 + random.below(left.min(3) as u64 + 1) as usize;
-                if !random.one_in(30) {
+                if is_near(&encoded.bytes, immediate) || !random.one_in(30) {
                     self.branches.push(Branch { item, immediate, target });
                 }
                 self.joins.push((target, self.undefined));
@@ -165,4 +165,11 @@ impl Builder<'_> {
             self.poke(stack as usize, &frame);
         }
     }
+}
+
+/// Whether a branch as it is might lead into the middle of the case's own code.
+fn is_near(bytes: &[u8], (at, size): (usize, usize)) -> bool {
+    let mut wide = [if bytes[at + size - 1] >> 7 == 0 { 0 } else { 0xFF }; 8];
+    wide[..size].copy_from_slice(&bytes[at..at + size]);
+    i64::from_le_bytes(wide).unsigned_abs() < 0x1000
 }
