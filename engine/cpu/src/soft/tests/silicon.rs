@@ -2,7 +2,7 @@
 
 use super::machine::*;
 use crate::registers::segment;
-use crate::soft::model::{CpuModel, Model};
+use crate::soft::model::{CpuModel, Feature, Model};
 use crate::soft::state::{Cpu, flag};
 use crate::soft::testing::TestBus;
 use crate::soft::walk::bits::*;
@@ -80,6 +80,26 @@ fn a_misaligned_x87_store_is_refused_before_anything_is_computed() {
     // FLDPI; FST QWORD [RBX], which would be inexact
     assert_eq!(run(&mut cpu, &bus, &[0xD9, 0xEB, 0xDD, 0x13]), (17, 2));
     assert_eq!(cpu.registers().fpu.status & 0x3F, 0);
+}
+
+#[test]
+fn masked_moves_are_never_misaligned() {
+    let (mut cpu, bus) = user();
+    if !cpu.model.offers(Feature::Avx) {
+        println!("skipped: the host has no AVX");
+        return;
+    }
+    cpu.cr4 |= CR4_OSXSAVE;
+    cpu.xcr0 = 7;
+    cpu.cr0 |= CR0_AM;
+    cpu.system_flags |= flag::AC;
+    cpu.update_mode();
+    cpu.general[3] = DATA + 1;
+    // VPCMPEQD XMM1,XMM1,XMM1; VMASKMOVPS XMM0,XMM1,[RBX]; VMASKMOVPS [RBX+32],XMM1,XMM0
+    bus.put64(DATA + 1, 0x0123_4567_89AB_CDEF);
+    let code = [0xC5, 0xF1, 0x76, 0xC9, 0xC4, 0xE2, 0x71, 0x2C, 0x03, 0xC4, 0xE2, 0x71, 0x2E, 0x43, 0x20];
+    assert_eq!(run(&mut cpu, &bus, &code), (13, 15));
+    assert_eq!(bus.get64(DATA + 33), 0x0123_4567_89AB_CDEF);
 }
 
 #[test]

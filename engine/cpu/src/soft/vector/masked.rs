@@ -62,21 +62,29 @@ pub fn vmaskmov(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     let at = |element: usize| truncate(offset.wrapping_add((element * element_bytes) as u64), bits);
     let mask = cpu.lanes(instruction.op1_register());
     let count = instruction.op1_register().size() / element_bytes;
+    // "No AC# reported for any mask bit combination" (Intel SDM 2C): byte by byte nothing is misaligned
+    let step = if cpu.checks_alignment() { 1 } else { element_bytes };
     let chosen = (0..count).filter(|&element| selected(&mask, element, element_bytes));
     if instruction.op0_kind() == OpKind::Memory {
         let source = cpu.lanes(instruction.op2_register());
         for element in chosen.clone() {
-            cpu.prepare_write(segment, at(element), element_bytes as u64)?;
+            for piece in (0..element_bytes).step_by(step) {
+                cpu.prepare_write(segment, at(element).wrapping_add(piece as u64), step as u64)?;
+            }
         }
         for element in chosen {
             let bytes = &source[element * element_bytes..(element + 1) * element_bytes];
-            cpu.write_block(segment, at(element), bytes)?;
+            for (n, piece) in bytes.chunks_exact(step).enumerate() {
+                cpu.write_block(segment, at(element).wrapping_add((n * step) as u64), piece)?;
+            }
         }
     } else {
         let mut result = [0; 32];
         for element in chosen {
             let into = &mut result[element * element_bytes..(element + 1) * element_bytes];
-            read_element(cpu, segment, at(element), into)?;
+            for (n, piece) in into.chunks_exact_mut(step).enumerate() {
+                cpu.read_block(segment, at(element).wrapping_add((n * step) as u64), piece)?;
+            }
         }
         cpu.set_lanes(instruction.op0_register(), &result);
     }
