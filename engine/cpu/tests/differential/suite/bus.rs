@@ -1,8 +1,9 @@
 //! Guest memory between guard pages, and devices that answer all-ones.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
-use cpu::{GuestBus, HostPage};
+use cpu::{GuestBus, HostPage, Pins, Signal};
 
 /// Memory from guest-physical 0. What follows and precedes it in this process is inaccessible.
 pub struct Bus {
@@ -13,6 +14,8 @@ pub struct Bus {
     ticks: Cell<u64>,
     /// Accesses to devices.
     pub touched: Cell<u64>,
+    /// After so many of them this processor is called back.
+    pub patience: Option<(u64, Arc<Pins>)>,
 }
 
 const GUARD: usize = 1 << 20;
@@ -30,7 +33,7 @@ impl Bus {
             assert_eq!(libc::mprotect(memory.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE), 0);
             memory
         };
-        Bus { memory, bytes, rom: 0..0, ticks: Cell::new(0), touched: Cell::new(0) }
+        Bus { memory, bytes, rom: 0..0, ticks: Cell::new(0), touched: Cell::new(0), patience: None }
     }
 
     /// The memory.
@@ -56,6 +59,11 @@ impl Bus {
 
     fn touch(&self) {
         self.touched.set(self.touched.get() + 1);
+        if let Some((limit, pins)) = &self.patience
+            && self.touched.get() == *limit
+        {
+            pins.raise(Signal::Kick);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cpu::registers::segment;
 use cpu::soft::{CpuModel, SoftCpu};
-use cpu::{Pins, RunLimit};
+use cpu::{Pins, RunLimit, Signal};
 
 use super::bus::Bus;
 use super::host::signals;
@@ -20,8 +20,11 @@ const SLICE: u64 = 500;
 const OVERRUN: u64 = 64;
 /// A page that can only be read, and must not change.
 const ROM: u64 = 0x3_0000;
-/// Accesses to devices a run may make: a burst of port I/O for each instruction.
-const DEVICE_ACCESSES: u64 = SLICE * 1100;
+/// Accesses to devices after which the processor is called back: a repetition counts when it is complete, and may
+/// have billions.
+const KICK: u64 = 20_000;
+/// Accesses it may still make then: a burst of port I/O.
+const BURST: u64 = 1100;
 
 /// What each group runs in.
 pub const GROUPS: [(&str, Kind); 6] = [
@@ -37,6 +40,7 @@ pub const GROUPS: [(&str, Kind); 6] = [
 pub struct Fuzzer {
     cpu: SoftCpu,
     bus: Bus,
+    pins: Arc<Pins>,
 }
 
 impl Fuzzer {
@@ -44,7 +48,9 @@ impl Fuzzer {
     pub fn new() -> Fuzzer {
         let mut bus = Bus::new(BYTES / 4096);
         bus.rom = ROM..ROM + 4096;
-        Fuzzer { cpu: SoftCpu::new(CpuModel::Host, Arc::new(Pins::new()), 0), bus }
+        let pins = Arc::new(Pins::new());
+        bus.patience = Some((KICK, pins.clone()));
+        Fuzzer { cpu: SoftCpu::new(CpuModel::Host, pins.clone(), 0), bus, pins }
     }
 
     /// Runs one case.
@@ -57,10 +63,11 @@ impl Fuzzer {
         }
         if random.one_in(64) {
             let model = random.pick(&CpuModel::ALL);
-            self.cpu = SoftCpu::new(model, Arc::new(Pins::new()), 0);
+            self.cpu = SoftCpu::new(model, self.pins.clone(), 0);
         }
         self.bus.memory().copy_from_slice(&guest.memory);
         self.bus.touched.set(0);
+        self.pins.take(Signal::Kick);
         let before = self.cpu.instructions();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             self.cpu.set_registers(&guest.registers);
@@ -71,7 +78,7 @@ impl Fuzzer {
         let wrong = match outcome {
             Err(_) => Some("panicked".to_owned()),
             Ok(_) if executed > SLICE + OVERRUN => Some(format!("ran {executed} instructions of {SLICE}")),
-            Ok(_) if self.bus.touched.get() > DEVICE_ACCESSES => {
+            Ok(_) if self.bus.touched.get() > KICK + BURST => {
                 Some(format!("made {} accesses to devices", self.bus.touched.get()))
             }
             Ok(_) if self.bus.memory()[rom.clone()] != guest.memory[rom] => Some("wrote to ROM".into()),
@@ -80,7 +87,7 @@ impl Fuzzer {
         match wrong {
             None => into.count(Tally::Agreed),
             Some(what) => {
-                self.cpu = SoftCpu::new(CpuModel::Host, Arc::new(Pins::new()), 0);
+                self.cpu = SoftCpu::new(CpuModel::Host, self.pins.clone(), 0);
                 into.differ(number, "fuzz", &what);
             }
         }
