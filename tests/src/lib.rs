@@ -2,8 +2,8 @@
 
 pub mod assembler;
 pub mod initramfs;
-pub mod linux;
 pub mod installer;
+pub mod linux;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

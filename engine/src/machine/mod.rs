@@ -50,6 +50,8 @@ use screen::Screen;
 use timeline::Timeline;
 use turns::Turns;
 
+pub use balloon::BalloonHandle;
+pub use cabling::NetworkStats;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use input::{Input, Stamped};
 pub use lateness::LatenessSummary;
@@ -57,8 +59,6 @@ pub use recent::Access;
 pub use timeline::STEP_NS;
 pub use timers::Timer;
 pub use turns::{EPOCH, PULSE_NS, Pulse, TURN};
-pub use balloon::BalloonHandle;
-pub use cabling::NetworkStats;
 pub use virtual_cpu::{CpuCounts, Incident, VirtualCpu};
 
 /// Why a machine cannot be started. Nothing is left running.
