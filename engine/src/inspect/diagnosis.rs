@@ -307,7 +307,7 @@ mod tests {
         registers.idtr = Table { base: 0x3000, limit: 0x7FF };
         memory.put(0x3000 + 8 * 13, 0x0000_8E00_0018_1234, 8); // beyond the GDT
         memory.put(0x3000 + 8 * 8, 0x0000_8E00_0010_1234, 8); // a data segment
-        let diagnosis = diagnose(&registers, &[fault(13, Some(0x1B))], &memory);
+        let diagnosis = diagnose(&registers, &[fault(13, Some(0x1A))], &memory);
         let [gate, double] = &diagnosis.obstacles[..] else { panic!("{diagnosis:?}") };
         assert!(gate.reason.contains("0018, which lies beyond the GDT's limit 0x17"), "{gate:?}");
         assert!(
