@@ -137,8 +137,11 @@ fn bad_files_are_told_with_path_and_reason() {
             assert!(err.contains(file) && err.contains(reason), "{arguments:?}: {err}");
             assert_eq!(err.trim_end().lines().count(), 1, "more than one message: {err}");
         }
-        let (_, err) = home.expect(1, &["run", "--headless", "--cdrom", file]);
-        assert!(err.contains(file), "{err}");
+        // A folder can be offered as a CD.
+        if file != "folder" {
+            let (_, err) = home.expect(1, &["run", "--headless", "--cdrom", file]);
+            assert!(err.contains(file), "{err}");
+        }
     }
     assert_eq!(home.machines(), 0);
     assert!(!Path::new(&home.path("stats.json")).exists() && !Path::new(&home.path("screen.png")).exists());
