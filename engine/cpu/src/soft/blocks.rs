@@ -682,7 +682,9 @@ impl Cpu {
             instruction.set_segment_prefix(Register::None);
         }
         if instruction.code() == Code::Pause && bytes.len() > 2 && bytes[bytes.len() - 2] & 0xF1 == 0x41 {
+            let is_narrow = bytes[..bytes.len() - 2].contains(&0x66);
             let (code, register, accumulator) = match bytes[bytes.len() - 2] & 8 {
+                0 if is_narrow => (Code::Xchg_r16_AX, Register::R8W, Register::AX),
                 0 => (Code::Xchg_r32_EAX, Register::R8D, Register::EAX),
                 _ => (Code::Xchg_r64_RAX, Register::R8, Register::RAX),
             };

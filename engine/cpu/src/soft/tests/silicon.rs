@@ -119,6 +119,9 @@ fn pause_with_rex_b_exchanges() {
     assert_eq!((cpu.general[0], cpu.general[8]), (2, 1));
     assert_eq!(run(&mut cpu, &bus, &[0xF3, 0x41, 0x90]), (13, 3));
     assert_eq!((cpu.general[0], cpu.general[8]), (1, 2));
+    (cpu.general[0], cpu.general[8]) = (0x10003, 0x20004);
+    assert_eq!(run(&mut cpu, &bus, &[0x66, 0xF3, 0x41, 0x90]), (13, 4));
+    assert_eq!((cpu.general[0], cpu.general[8]), (0x10004, 0x20003));
 }
 
 #[test]

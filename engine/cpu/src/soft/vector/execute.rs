@@ -96,7 +96,8 @@ fn take_operand(cpu: &mut Cpu, place: (usize, u64), form: &Form) -> Fallible<()>
 /// A pending unmasked x87 exception comes before whatever is wrong with the operand (as on the silicon).
 #[cold]
 fn operand_fault(cpu: &mut Cpu, instruction: &Instruction, form: &Form, fault: Fault) -> Fallible<Flow> {
-    let waits = form.x87 && !matches!(instruction.mnemonic(), Mnemonic::Fnstcw | Mnemonic::Fnstsw);
+    use Mnemonic::{Cvtpi2pd, Cvtpi2ps, Fnstcw, Fnstsw};
+    let waits = form.x87 && !matches!(instruction.mnemonic(), Fnstcw | Fnstsw | Cvtpi2pd | Cvtpi2ps);
     let words = cpu.fpu_area().bytes;
     if waits && words[2] & !words[0] & 0x3F != 0 { cpu.x87_error(instruction) } else { Err(fault) }
 }

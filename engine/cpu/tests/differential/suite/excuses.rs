@@ -17,6 +17,13 @@ pub fn excuse_with_memory(case: &Case, host: &Outcome, software: &Outcome) -> Op
         return Some("SDM 2B, SHA1MSG1: exceptions type 4 check alignment; AMD's processors do not");
     }
     let instruction = &case.item_at(host.rip)?.instruction;
+    let is_masked =
+        matches!(instruction.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu);
+    if is_masked && MEMORY_FAULTS.contains(&host.vector) && case.item_at(software.rip).is_none() {
+        return Some(
+            "SDM 2B, MASKMOVQ: whether bytes that are not written fault is implementation dependent",
+        );
+    }
     let is_far_call =
         instruction.mnemonic() == Mnemonic::Call && instruction.flow_control() != FlowControl::Next;
     let switched = software.selectors[1] != host.selectors[1];

@@ -108,6 +108,9 @@ pub fn why_not_compared(instruction: &Instruction, code: &[u8]) -> Option<&'stat
         {
             Some("SDM 2B, PINSRD: VEX.W is ignored outside 64-bit mode; AMD's processors raise #UD")
         }
+        Movsxd if bytes(0) == 2 && instruction.op1_kind() == OpKind::Memory => {
+            Some("SDM 2B, MOVSXD: a 16-bit one reads 16 bits; AMD's processors read 32")
+        }
         Bswap if bytes(0) == 2 => Some("SDM 2A, BSWAP: the result of a 16-bit swap is undefined"),
         Bsf | Bsr => Some("SDM 2A, BSF: with a zero source the destination is undefined"),
         Shld | Shrd
