@@ -104,7 +104,8 @@ impl Stack {
     pub fn push(&mut self, cpu: &mut Cpu, value: u64, bytes: usize) -> Fallible<()> {
         if self.long && bytes == 8 {
             let pointer = self.pointer.wrapping_sub(8);
-            if cpu.write_hit_as(self.cpl, pointer, value) {
+            // misaligned is for the general way: #AC
+            if pointer & 7 == 0 && cpu.write_hit_as(self.cpl, pointer, value) {
                 self.pointer = pointer;
                 return Ok(());
             }
@@ -127,6 +128,7 @@ impl Stack {
     pub fn pop(&mut self, cpu: &mut Cpu, bytes: usize) -> Fallible<u64> {
         if self.long
             && bytes == 8
+            && self.pointer & 7 == 0
             && let Some(value) = cpu.read_hit_as(self.cpl, self.pointer)
         {
             self.pointer = self.pointer.wrapping_add(8);

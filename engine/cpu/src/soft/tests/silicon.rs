@@ -197,4 +197,7 @@ fn far_transfers_of_user_code_check_the_alignment_of_their_stack() {
     cpu.update_mode();
     cpu.general[4] = 0x6FF1;
     assert_eq!(run(&mut cpu, &bus, &[0xCB]), (17, 0));
+    // MOV [RSP-8], AL fills the TLB; CALL RCX pushes there
+    cpu.general[1] = 0x400;
+    assert_eq!(run(&mut cpu, &bus, &[0x88, 0x44, 0x24, 0xF8, 0xFF, 0xD1]), (17, 4));
 }
