@@ -126,10 +126,17 @@ impl Case {
         })
     }
 
-    /// Whether `rip` is in the middle of one of the instructions.
-    pub fn is_inside_an_item(&self, rip: u64) -> bool {
-        let code: usize = self.items.iter().map(|item| item.bytes.len()).sum();
-        (self.ip()..self.ip() + code as u64).contains(&rip) && self.item_at(rip).is_none()
+    /// Whether code at `rip` of a segment is in the middle of one of the instructions.
+    pub fn is_inside_an_item(&self, selector: u16, rip: u64) -> bool {
+        let base = if selector == descriptors::CODE_64 { 0 } else { descriptors::segment(selector).base };
+        let offset = rip.wrapping_add(base).wrapping_sub(super::window::BASE + self.code_at as u64);
+        let mut at = 0;
+        let begins = self.items.iter().any(|item| {
+            let here = at;
+            at += item.bytes.len() as u64;
+            here == offset
+        });
+        offset < at && !begins
     }
 
     /// Flags that are undefined at `rip`.

@@ -1,7 +1,7 @@
 //! Differences that the manual leaves open or that this host's maker decides otherwise than the SDM: each narrow,
 //! counted, and printed with its reason.
 
-use iced_x86::{FlowControl, Mnemonic};
+use iced_x86::Mnemonic;
 
 use super::case::{Case, Mode, Outcome};
 
@@ -24,12 +24,11 @@ pub fn excuse_with_memory(case: &Case, host: &Outcome, software: &Outcome) -> Op
             "SDM 2B, MASKMOVQ: whether bytes that are not written fault is implementation dependent",
         );
     }
-    let is_far_call =
-        instruction.mnemonic() == Mnemonic::Call && instruction.flow_control() != FlowControl::Next;
+    let is_far_call = instruction.is_call_far() || instruction.is_call_far_indirect();
     let switched = software.selectors[1] != host.selectors[1];
-    (is_far_call && switched && host.vector == 14).then_some(
-        "SDM 2A, CALL: whether a far call between code sizes pushes by the old or the new is the maker's",
-    )
+    let pushed_first = host.rip == software.rip && host.general == software.general && software.vector == 13;
+    (is_far_call && MEMORY_FAULTS.contains(&host.vector) && (switched || pushed_first))
+        .then_some("SDM 2A, CALL: whether a far call pushes before it checks and switches is the maker's")
 }
 
 fn is_sha(mnemonic: Mnemonic) -> bool {

@@ -147,7 +147,7 @@ impl Bench {
     }
 
     fn judge(&mut self, case: &Case, theirs: Outcome, ours: Outcome, verbose: bool) -> Verdict {
-        if case.is_inside_an_item(theirs.rip) {
+        if case.is_inside_an_item(theirs.selectors[1], theirs.rip) {
             return Verdict::Unfit; // a branch led there, and on through code nobody looked at
         }
         let undefined = case.undefined_at(theirs.rip) & ARITHMETIC;
