@@ -39,8 +39,6 @@ mod interrupt {
     /// Derived from the link errors, not cleared by writing.
     pub const DERIVED: u32 = CONNECT | LINK_CHANGE;
     pub const ENABLE: u32 = 0xFDC0_00FF;
-    /// After these no further command runs until the guest stops the port, §6.2.2.
-    pub const FATAL: u32 = TASK_FILE_ERROR;
 }
 
 /// Command and status register bits, §3.3.7.
@@ -111,6 +109,8 @@ pub struct Port {
     active: u32,
     issued: u32,
     slot: u8,
+    /// A command failed: none runs until the guest stops the port, §5.3.8 and §6.2.2. Clearing the interrupt is not enough.
+    failed: bool,
     /// Between the two frames of a software reset.
     resetting: bool,
     queued_error: Option<QueuedError>,
@@ -232,8 +232,13 @@ impl Port {
         }
         self.command = value & command::WRITABLE;
         if !self.is_running() {
-            (self.issued, self.active, self.slot) = (0, 0, 0);
+            (self.issued, self.active, self.slot, self.failed) = (0, 0, 0, false);
         }
+    }
+
+    fn fail(&mut self) {
+        self.interrupt |= interrupt::TASK_FILE_ERROR;
+        self.failed = true;
     }
 
     /// Detection control 1 holds the link in reset; letting go of it restarts the drive, §10.4.2.
@@ -249,7 +254,7 @@ impl Port {
 
     /// Runs the commands that were issued, lowest slot first.
     fn run(&mut self, bay: &mut Bay, memory: &Memory) {
-        while self.is_running() && self.issued != 0 && self.interrupt & interrupt::FATAL == 0 {
+        while self.is_running() && self.issued != 0 && !self.failed {
             self.slot = self.issued.trailing_zeros() as u8;
             let Some(mut drive) = self.drive.take() else { return };
             let header = Header::read(memory, self.list, self.slot.into());
@@ -444,7 +449,7 @@ impl Running<'_> {
         }
         if failed {
             // The slot stays issued, so that the guest sees which command it was.
-            self.port.interrupt |= interrupt::TASK_FILE_ERROR;
+            self.port.fail();
         } else {
             self.port.issued &= !self.mask();
         }
@@ -472,7 +477,7 @@ impl Running<'_> {
             let [h0, h1, h2] = task.previous_lba;
             let lba = [l0, l1, l2, h0, h1, h2];
             self.port.queued_error = Some(QueuedError { tag, status: state, error, lba });
-            self.port.interrupt |= interrupt::TASK_FILE_ERROR;
+            self.port.fail();
         }
         self.port.active &= !done;
         self.port.task_file = u32::from(state) | u32::from(error) << 8;

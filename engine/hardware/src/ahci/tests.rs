@@ -183,6 +183,10 @@ fn an_error_stops_the_port_until_the_guest_restarts_it() {
     rig.build(1, &frame(0x25, 0, 1, 0), None, &[(BUFFER, 512)]);
     rig.set(0, 0x38, 3);
     assert_eq!((rig.get(0, 0x38), rig.get(0, 0x18) >> 8 & 0x1F), (3, 0), "slot 0 failed, 1 waits");
+    rig.set(0, 0x10, u32::MAX);
+    rig.write(8, 1);
+    assert!(!rig.level.get(), "drivers clear the interrupt first; the command must not run, and fail, again");
+    assert_eq!((rig.get(0, 0x38), rig.get(0, 0x10), rig.moved(1)), (3, 0, 0));
     rig.set(0, 0x18, 0x10);
     assert_eq!(rig.get(0, 0x38), 0);
     rig.set(0, 0x10, u32::MAX);
