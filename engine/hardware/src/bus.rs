@@ -69,6 +69,8 @@ pub struct Traced {
     pub write: bool,
     /// Which vCPU.
     pub cpu: usize,
+    /// The window that claims the address, by its place in [`Bus::counts`], and the offset in it.
+    pub window: Option<(usize, u64)>,
 }
 
 /// Counters of one window: the statistics and the inspector read them.
@@ -76,6 +78,8 @@ pub struct Traced {
 pub struct WindowCount {
     /// The device's name.
     pub device: String,
+    /// Which of the device's windows.
+    pub number: u8,
     /// Port or memory.
     pub space: Space,
     /// Where the window lies now, if it is mapped.
@@ -106,7 +110,8 @@ struct Table {
     memory: Vec<(u64, u64, usize)>,
 }
 
-type Tracer = Box<dyn Fn(Traced) + Send + Sync>;
+/// Hears of accesses.
+pub type Tracer = Box<dyn Fn(Traced) + Send + Sync>;
 
 /// The buses of one machine.
 #[derive(Default)]
@@ -179,15 +184,15 @@ impl Bus {
                 width.ones()
             }
         };
-        self.trace(space, address, width, value, false, cpu);
+        self.trace(&table, Traced { space, address, width, value, write: false, cpu, window: None });
         value
     }
 
     /// A guest writes. What nobody claims is dropped.
     pub fn write(&self, space: Space, address: u64, width: Width, value: u64, cpu: usize) {
         let value = value & width.ones();
-        self.trace(space, address, width, value, true, cpu);
         let table = self.table.load();
+        self.trace(&table, Traced { space, address, width, value, write: true, cpu, window: None });
         match table.find(space, address) {
             Some((window, offset)) if offset + width.bytes() <= window.spec.length => {
                 window.writes.fetch_add(1, Ordering::Relaxed);
@@ -204,9 +209,9 @@ impl Bus {
         }
     }
 
-    fn trace(&self, space: Space, address: u64, width: Width, value: u64, write: bool, cpu: usize) {
+    fn trace(&self, table: &Table, access: Traced) {
         if let Some(tracer) = &*self.tracer.load() {
-            tracer(Traced { space, address, width, value, write, cpu });
+            tracer(Traced { window: table.place(access.space, access.address), ..access });
         }
     }
 
@@ -220,6 +225,7 @@ impl Bus {
         let table = self.table.load();
         let count = |(window, base): (&Arc<Window>, &Option<u64>)| WindowCount {
             device: window.name.clone(),
+            number: window.number,
             space: window.spec.space,
             base: *base,
             length: window.spec.length,
@@ -260,11 +266,15 @@ impl Table {
     }
 
     fn find(&self, space: Space, address: u64) -> Option<(&Window, u64)> {
+        self.place(space, address).map(|(id, offset)| (&*self.windows[id], offset))
+    }
+
+    fn place(&self, space: Space, address: u64) -> Option<(usize, u64)> {
         let ranges = self.ranges(space);
         let found = ranges.partition_point(|range| range.1 <= address);
         let &(base, _, id) = ranges.get(found)?;
         let offset = address.checked_sub(self.bases[id]?)?;
-        (base <= address).then(|| (&*self.windows[id], offset))
+        (base <= address).then_some((id, offset))
     }
 
     fn any_in(&self, space: Space, address: u64, width: Width) -> bool {
@@ -412,5 +422,20 @@ mod tests {
         bus.place(moving, None);
         assert_eq!(bus.read(Space::Port, 0x102, Width::Byte, 0), 2);
         assert_eq!((above.lock().0.len(), below.lock().0.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_traced_access_says_which_window_it_fell_into() {
+        let (bus, device) = (Bus::new(), shared(Recorder::default()));
+        bus.add(&device, 3, WindowSpec::ports(4), Some(0x40));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = seen.clone();
+        bus.set_tracer(Some(Box::new(move |access| log.lock().push((access.window, access.write)))));
+        bus.write(Space::Port, 0x43, Width::Byte, 0x34, 1);
+        bus.read(Space::Port, 0x99, Width::Byte, 0);
+        bus.set_tracer(None);
+        bus.read(Space::Port, 0x40, Width::Byte, 0);
+        assert_eq!(*seen.lock(), [(Some((0, 3)), true), (None, false)]);
+        assert_eq!((bus.counts()[0].device.as_str(), bus.counts()[0].number), ("recorder", 3));
     }
 }

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,35 @@ pub struct Fabric {
     tsc_hz: u64,
     lines: Box<dyn CpuLines>,
     messages: Option<Box<dyn MessageSink>>,
+    witness: ArcSwapOption<Witness>,
 }
+
+/// Something the controllers did, as the trace sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A line rose.
+    Raised {
+        /// ISA IRQ or I/O APIC input.
+        line: u8,
+    },
+    /// The I/O APIC sent a message for a line.
+    Delivered {
+        /// The input.
+        line: u8,
+        /// The vector it sends.
+        vector: u8,
+    },
+    /// A local APIC's timer expired.
+    Timer {
+        /// Whose.
+        cpu: u8,
+        /// Expirations merged into this one.
+        merged: u32,
+    },
+}
+
+/// Hears of what the controllers do, with their lock held.
+pub type Witness = Box<dyn Fn(Happening) + Send + Sync>;
 
 /// What is saved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,7 +165,19 @@ impl Fabric {
             deadline: None,
             counts: InterruptCounts::new(cpus),
         };
-        Arc::new(Fabric { inner: Mutex::new(inner), clock, alarm, tsc_hz, lines, messages })
+        let witness = ArcSwapOption::empty();
+        Arc::new(Fabric { inner: Mutex::new(inner), clock, alarm, tsc_hz, lines, messages, witness })
+    }
+
+    /// Calls `witness` for everything the controllers do from now on; `None` ends that. It must not call back.
+    pub fn watch(&self, witness: Option<Witness>) {
+        self.witness.store(witness.map(Arc::new));
+    }
+
+    fn tell(&self, happening: Happening) {
+        if let Some(witness) = &*self.witness.load() {
+            witness(happening);
+        }
     }
 
     /// Whether the local APICs are elsewhere.
@@ -176,7 +217,7 @@ impl Fabric {
         let mut inner = self.inner.lock();
         let now = self.clock.now();
         for cpu in 0..inner.state.lapics.len() {
-            inner.run_timer(cpu, now);
+            self.run_timer(&mut inner, cpu, now);
         }
         // An alarm that fires is unset: ask anew even if the deadline is the same.
         inner.deadline = None;
@@ -213,7 +254,7 @@ impl Fabric {
     pub fn read_apic_msr(&self, cpu: usize, index: u32) -> Option<u64> {
         let mut inner = self.inner.lock();
         let now = self.clock.now();
-        inner.run_timer(cpu, now);
+        self.run_timer(&mut inner, cpu, now);
         let value = inner.state.lapics.get(cpu)?.read_msr(index, now);
         self.settle(&mut inner);
         value
@@ -223,10 +264,10 @@ impl Fabric {
     pub fn write_apic_msr(&self, cpu: usize, index: u32, value: u64) -> bool {
         let mut inner = self.inner.lock();
         let now = self.clock.now();
-        inner.run_timer(cpu, now);
+        self.run_timer(&mut inner, cpu, now);
         let Some(lapic) = inner.state.lapics.get_mut(cpu) else { return false };
         let Some(effect) = lapic.write_msr(index, value, now, self.tsc_hz) else { return false };
-        inner.run_timer(cpu, now); // a deadline that has passed is due at once
+        self.run_timer(&mut inner, cpu, now); // a deadline that has passed is due at once
         self.carry_out(&mut inner, cpu, effect);
         true
     }
@@ -332,7 +373,7 @@ impl Fabric {
     pub(super) fn lapic_read(&self, cpu: usize, offset: u64) -> u32 {
         let mut inner = self.inner.lock();
         let now = self.clock.now();
-        inner.run_timer(cpu, now);
+        self.run_timer(&mut inner, cpu, now);
         let Some(lapic) = inner.state.lapics.get_mut(cpu) else { return u32::MAX };
         let value = lapic.read(offset, now);
         self.settle(&mut inner);
@@ -342,7 +383,7 @@ impl Fabric {
     pub(super) fn lapic_write(&self, cpu: usize, offset: u64, value: u32) {
         let mut inner = self.inner.lock();
         let now = self.clock.now();
-        inner.run_timer(cpu, now);
+        self.run_timer(&mut inner, cpu, now);
         let Some(lapic) = inner.state.lapics.get_mut(cpu) else { return };
         let effect = lapic.write(offset, value, now);
         self.carry_out(&mut inner, cpu, effect);
@@ -419,6 +460,7 @@ impl Fabric {
         }
         while let Some((input, message)) = inner.state.ioapic.next_message() {
             inner.counts.delivered[input] += 1;
+            self.tell(Happening::Delivered { line: input as u8, vector: message.vector });
             self.deliver(inner, message);
         }
         for cpu in 0..inner.told.len() {
@@ -435,6 +477,12 @@ impl Fabric {
         }
     }
 
+    fn run_timer(&self, inner: &mut Inner, cpu: usize, now: Nanoseconds) {
+        if let Some(merged) = inner.run_timer(cpu, now).checked_sub(1) {
+            self.tell(Happening::Timer { cpu: cpu as u8, merged: merged as u32 });
+        }
+    }
+
     fn tell_routes(&self, inner: &MutexGuard<'_, Inner>) {
         if let Some(sink) = &self.messages {
             sink.routes_changed(&std::array::from_fn(|input| inner.state.ioapic.route(input)));
@@ -443,13 +491,15 @@ impl Fabric {
 }
 
 impl Inner {
-    fn run_timer(&mut self, cpu: usize, now: Nanoseconds) {
-        let Some(lapic) = self.state.lapics.get_mut(cpu) else { return };
+    /// How often the timer expired since it was looked at.
+    fn run_timer(&mut self, cpu: usize, now: Nanoseconds) -> u64 {
+        let Some(lapic) = self.state.lapics.get_mut(cpu) else { return 0 };
         let times = lapic.advance(now);
         if let Some(count) = self.counts.timers.get_mut(cpu).filter(|_| times > 0) {
             count.expired += 1;
             count.merged += times - 1;
         }
+        times
     }
 
     fn wants_interrupt(&self, cpu: usize) -> bool {
@@ -521,6 +571,7 @@ impl LineSink for Fabric {
         inner.state.lines ^= bit;
         if level {
             inner.counts.raised[number as usize] += 1;
+            self.tell(Happening::Raised { line: number as u8 });
         }
         if number < 16 {
             inner.state.pic.set_line(number as u8, level);
