@@ -12,6 +12,7 @@ pub mod profile;
 pub mod scheduler;
 pub mod session;
 pub mod stats;
+pub mod trace;
 
 pub use ::network;
 pub use cpu::Registers;

@@ -34,6 +34,17 @@ pub struct Stats {
     pub network: Option<NetworkStats>,
     /// The guest's timers and the host's.
     pub timers: TimerCounts,
+    /// What the host's kernel counts by itself (KVM): exits that never come out of it among them, over all vCPUs.
+    pub kernel: Vec<KernelCount>,
+}
+
+/// A statistic of the host's kernel.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelCount {
+    /// The kernel's name for it.
+    pub name: String,
+    /// Its value.
+    pub count: u64,
 }
 
 /// Traps by kind.
@@ -73,6 +84,8 @@ pub struct LineCount {
     pub line: u32,
     /// Rising edges.
     pub raised: u64,
+    /// Served by the 8259A pair, or sent as a message by the I/O APIC.
+    pub delivered: u64,
 }
 
 /// Timers.

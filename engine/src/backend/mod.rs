@@ -62,6 +62,11 @@ pub trait Vcpu: Send {
     /// A handle with which any thread takes control back, at once.
     fn kicker(&self) -> Kicker;
 
+    /// What the host's kernel counts for it by itself, where it does.
+    fn statistics(&self) -> Option<kvm::statistics::Statistics> {
+        None
+    }
+
     /// Instructions executed so far, where the backend counts them.
     fn instructions(&self) -> Option<u64>;
 

@@ -388,7 +388,12 @@ impl Board {
         let Some(fabric) = &self.fabric else { return Vec::new() };
         let counts = fabric.counts();
         let lines = (0_u32..).zip(counts.raised).filter(|(_, raised)| *raised > 0);
-        lines.map(|(line, raised)| LineCount { line, raised }).collect()
+        // The timer's line is input 2 of the I/O APIC; IRQ 2 itself is the cascade and never rises.
+        let delivered = |line: u32| match line {
+            irq::TIMER => counts.delivered[0] + counts.delivered[2],
+            line => counts.delivered[line as usize],
+        };
+        lines.map(|(line, raised)| LineCount { line, raised, delivered: delivered(line) }).collect()
     }
 }
 

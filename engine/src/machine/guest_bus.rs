@@ -12,6 +12,7 @@ use hardware::{Bus, Clock, Memory, Space, Width};
 
 use super::recent::Recent;
 use super::timeline::Timeline;
+use crate::trace::{Trace, What};
 
 /// Frequency of the guest's time-stamp counter before any offset: one tick per nanosecond of guest time.
 pub const TIMESTAMP_HZ: u64 = 1_000_000_000;
@@ -30,6 +31,7 @@ pub struct MachineBus {
     /// What counts the time, in a deterministic machine.
     timeline: Option<Arc<Timeline>>,
     recent: Recent,
+    trace: Arc<Trace>,
 }
 
 /// Counters of what traps, over all vCPUs.
@@ -89,6 +91,7 @@ impl MachineBus {
         MachineBus {
             memory,
             bus,
+            trace: Trace::new(clock.clone(), &[], Vec::new()),
             clock,
             started,
             fabric,
@@ -102,6 +105,16 @@ impl MachineBus {
     /// The same, in a deterministic machine.
     pub fn counted_by(self, timeline: Option<Arc<Timeline>>) -> MachineBus {
         MachineBus { timeline, ..self }
+    }
+
+    /// The same, telling `trace` what happens on it.
+    pub fn traced_by(self, trace: &Arc<Trace>) -> MachineBus {
+        MachineBus { trace: trace.clone(), ..self }
+    }
+
+    /// Where it tells what happens.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// The last device accesses of this vCPU.
@@ -182,8 +195,9 @@ impl GuestBus for MachineBus {
 
     fn acknowledge_interrupt(&self) -> Option<u8> {
         let vector = self.fabric.as_ref()?.acknowledge(self.cpu);
-        if vector.is_some() {
+        if let Some(vector) = vector {
             count(&self.exits.interrupts);
+            self.trace.note(Some(self.cpu), What::Acknowledged { vector });
         }
         vector
     }

@@ -60,6 +60,12 @@ impl Lateness {
         self.largest_ns.fetch_max(ns, Ordering::Relaxed);
     }
 
+    /// The histogram: each bucket that holds something, as (largest lateness in nanoseconds, deadlines).
+    pub fn histogram(&self) -> Vec<(u64, u64)> {
+        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).enumerate();
+        counts.filter(|(_, count)| *count > 0).map(|(bucket, count)| (top(bucket), count)).collect()
+    }
+
     /// What was recorded so far.
     pub fn summary(&self) -> LatenessSummary {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
@@ -98,6 +104,9 @@ mod tests {
         (1..=1000).for_each(|ns| lateness.record(ns * 100));
         let LatenessSummary { count, p50_ns, p99_ns, max_ns } = lateness.summary();
         assert_eq!((count, max_ns), (1000, 100_000));
+        let histogram = lateness.histogram();
+        assert_eq!(histogram.iter().map(|(_, count)| count).sum::<u64>(), 1000);
+        assert!(histogram.is_sorted_by_key(|(top, _)| *top));
         assert!((50_000..=62_500).contains(&p50_ns), "{p50_ns}");
         assert!((99_000..=100_000).contains(&p99_ns), "{p99_ns}");
     }

@@ -4,6 +4,7 @@ mod balloon;
 mod board;
 mod cabling;
 mod checkpoint;
+mod edges;
 mod guest_bus;
 mod input;
 mod lateness;
@@ -26,9 +27,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use cpu::{Pins, Registers, Signal};
-use hardware::bus::WindowCount;
 use hardware::input::{Key, typing};
 use hardware::interrupts::CpuLines;
+use hardware::interrupts::fabric::Witness;
 use hardware::{Alarms, Bus, Clock, Memory, Request, Requests};
 use parking_lot::Mutex;
 
@@ -38,9 +39,11 @@ use crate::inspect;
 use crate::profile::{self, Profile};
 use crate::scheduler::{Account, Allotment, AllotmentError, Entity, Scheduler};
 use crate::session::Outlets;
-use crate::stats::{self, ExitCounts, PortCount, Stats, TimerCounts};
+use crate::stats::{self, ExitCounts, KernelCount, PortCount, Stats, TimerCounts};
+use crate::trace::Trace;
 use board::{Board, Wiring};
 use cabling::Network;
+use edges::Edges;
 use guest_bus::{Exits, MachineBus};
 use lateness::Lateness;
 use media::Media;
@@ -53,9 +56,10 @@ use turns::Turns;
 pub use balloon::BalloonHandle;
 pub use cabling::NetworkStats;
 pub use checkpoint::{Checkpoint, Fingerprint};
+pub use edges::Edge;
 pub use input::{Input, Stamped};
 pub use lateness::LatenessSummary;
-pub use recent::Access;
+pub use recent::{Access, Told};
 pub use timeline::STEP_NS;
 pub use timers::Timer;
 pub use turns::{EPOCH, PULSE_NS, Pulse, TURN};
@@ -127,6 +131,8 @@ pub struct Machine {
     turns: Option<Arc<Turns>>,
     account: Arc<Account>,
     lateness: Arc<Vec<Lateness>>,
+    edges: Arc<Edges>,
+    trace: Arc<Trace>,
     screen: Arc<Screen>,
     exits: Arc<Exits>,
     wires: Arc<Wires>,
@@ -236,6 +242,8 @@ impl Machine {
         })?;
         let Wiring { bus, clock, started, alarms, .. } = wiring;
 
+        let names = board.timed.iter().map(|device| device.lock().name().to_owned()).collect();
+        let trace = Trace::new(clock.clone(), &bus.counts(), names);
         let exits = Exits::new();
         let mut cpus = Vec::with_capacity(count);
         for index in 0..count {
@@ -253,7 +261,8 @@ impl Machine {
                 index,
                 exits.clone(),
             )
-            .counted_by(timeline.clone());
+            .counted_by(timeline.clone())
+            .traced_by(&trace);
             let reporter = wires.clone();
             let report = move |incident| reporter.wish(Wish::Cpu(incident));
             let in_kernel = platform.has_kernel_apics();
@@ -287,9 +296,12 @@ impl Machine {
         wires.turns.store(turns.clone());
         let lateness: Arc<Vec<Lateness>> =
             Arc::new(board.timed.iter().map(|_| Lateness::default()).collect());
+        let edges: Arc<Edges> = Arc::default();
         if turns.is_none() {
             let devices = Arc::downgrade(&board.timed);
-            timekeeper::start(clock.clone(), alarms, bell.clone(), devices, lateness.clone());
+            let (lateness, edges, trace) = (lateness.clone(), edges.clone(), trace.clone());
+            let listeners = timekeeper::Listeners { lateness, edges, trace };
+            timekeeper::start(clock.clone(), alarms, bell.clone(), devices, listeners);
         }
         let screen = Screen::start(board.video.clone(), outlets.waker.clone());
         Ok(Arc::new(Machine {
@@ -306,6 +318,8 @@ impl Machine {
             turns,
             account,
             lateness,
+            edges,
+            trace,
             screen,
             exits,
             wires,
@@ -477,6 +491,38 @@ impl Machine {
         self.bell.ring();
     }
 
+    /// What it does at its edges, once [`Machine::set_trace`] is on.
+    pub fn trace(&self) -> &Arc<Trace> {
+        &self.trace
+    }
+
+    /// The latest timer edges from number `from` on, and the number to ask from next.
+    pub fn edges_since(&self, from: u64) -> (Vec<Edge>, u64) {
+        self.edges.since(from)
+    }
+
+    /// How late each device with an alarm was called: its name, and a histogram of (largest lateness in guest
+    /// nanoseconds, deadlines).
+    pub fn lateness_histograms(&self) -> Vec<(String, Vec<(u64, u64)>)> {
+        let names = self.board.timed.iter().map(|device| device.lock().name().to_owned());
+        names.zip(self.lateness.iter().map(Lateness::histogram)).collect()
+    }
+
+    /// What its vCPUs are to the scheduler's log of slices.
+    pub fn entity_ids(&self) -> Vec<u64> {
+        self.entities.iter().map(|entity| entity.id()).collect()
+    }
+
+    /// Switches the trace on or off; off by default.
+    pub fn set_trace(&self, on: bool) {
+        self.trace.tap(&self.bus, on);
+        if let Some(fabric) = self.board.fabric() {
+            let trace = self.trace.clone();
+            fabric.watch(on.then(|| -> Witness { Box::new(move |happening| trace.happening(happening)) }));
+        }
+        self.trace.switch(on);
+    }
+
     /// Its part of the host's processors.
     pub fn allotment(&self) -> Allotment {
         self.account.allotment()
@@ -522,20 +568,9 @@ impl Machine {
         true
     }
 
-    /// The last device accesses of a vCPU, oldest first, each with the device that claims its address.
-    pub fn recent_accesses(&self, cpu: usize) -> Vec<(Access, Option<String>)> {
-        let windows = self.bus.counts();
-        let claims = |access: &Access, window: &WindowCount| {
-            let end = |base: u64| base.saturating_add(window.length);
-            window.space == access.space
-                && window.base.is_some_and(|base| (base..end(base)).contains(&access.address))
-        };
-        let named = |access: Access| {
-            // A later window lies over an earlier one.
-            let window = windows.iter().rev().find(|window| claims(&access, window));
-            (access, window.map(|window| window.device.clone()))
-        };
-        self.cpus[cpu].bus().recent().list().into_iter().map(named).collect()
+    /// The last device accesses of a vCPU, oldest first, with what they say.
+    pub fn recent_accesses(&self, cpu: usize) -> Vec<Told> {
+        recent::in_words(&self.cpus[cpu].bus().recent().list(), &self.bus.counts())
     }
 
     /// Presses the power button.
@@ -606,6 +641,18 @@ impl Machine {
         self.network.as_ref()
     }
 
+    /// What the host's kernel counts, summed over all vCPUs.
+    fn kernel_counts(&self) -> Vec<KernelCount> {
+        let mut sums: Vec<KernelCount> = Vec::new();
+        for (name, count) in self.cpus.iter().flat_map(|cpu| cpu.kernel_counts()) {
+            match sums.iter_mut().find(|sum| sum.name == name) {
+                Some(sum) => sum.count += count,
+                None => sums.push(KernelCount { name, count }),
+            }
+        }
+        sums
+    }
+
     /// Counters and times so far.
     pub fn stats(&self) -> Stats {
         let cpus: Vec<CpuCounts> = self.cpus.iter().map(|cpu| cpu.counts()).collect();
@@ -634,6 +681,7 @@ impl Machine {
                     .collect(),
             },
             cpus,
+            kernel: self.kernel_counts(),
             devices: self.bus.counts(),
             interrupts: self.board.line_counts(),
             network: self.network.as_ref().map(Network::stats),

@@ -1,6 +1,7 @@
 //! The last device accesses of one vCPU: what a crash report shows of the way there.
 
-use hardware::{Space, Width};
+use hardware::bus::WindowCount;
+use hardware::{Space, Width, spoken};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -20,6 +21,65 @@ pub struct Access {
     pub value: u64,
     /// Whether the guest wrote.
     pub write: bool,
+}
+
+/// An access with whom it spoke to, and what was said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// The access.
+    pub access: Access,
+    /// The device that claims the address; `None`: nobody.
+    pub device: Option<String>,
+    /// In the datasheet's words.
+    pub words: String,
+}
+
+/// Puts accesses, oldest first, into words. `windows` are those of the bus.
+pub fn in_words(accesses: &[Access], windows: &[WindowCount]) -> Vec<Told> {
+    let mut context = spoken::Context::default();
+    let told = |access: &Access| {
+        let claims = |window: &&WindowCount| {
+            let end = |base: u64| base.saturating_add(window.length);
+            window.space == access.space
+                && window.base.is_some_and(|base| (base..end(base)).contains(&access.address))
+        };
+        // A later window lies over an earlier one.
+        let window = windows.iter().rev().find(claims);
+        let spoken = spoken::Access {
+            device: window.map_or("", |window| &window.device),
+            window: window.map_or(0, |window| window.number),
+            offset: access.address - window.and_then(|window| window.base).unwrap_or(0),
+            space: access.space,
+            address: access.address,
+            width: Width::from_bytes(access.bytes.into()).unwrap_or(Width::Byte),
+            value: access.value,
+            write: access.write,
+        };
+        let context = context.follow(&spoken);
+        Told {
+            access: *access,
+            device: window.map(|window| window.device.clone()),
+            words: spoken::speak(&spoken, context),
+        }
+    };
+    accesses.iter().map(told).collect()
+}
+
+impl Access {
+    /// `out 0x43, 0x34`, `in 0x60 = 0x1c`.
+    pub fn instruction(&self) -> String {
+        let spoken = spoken::Access {
+            device: "",
+            window: 0,
+            offset: 0,
+            space: self.space,
+            address: self.address,
+            width: Width::from_bytes(self.bytes.into()).unwrap_or(Width::Byte),
+            value: self.value,
+            write: self.write,
+        };
+        spoken.instruction()
+    }
 }
 
 /// The latest accesses. Only its vCPU adds to it, so the lock is never waited for but by a reader.
@@ -53,6 +113,26 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_remembered_is_told_in_words() {
+        let window = WindowCount {
+            device: "8254".into(),
+            number: 0,
+            space: Space::Port,
+            base: Some(0x40),
+            length: 4,
+            reads: 0,
+            writes: 0,
+        };
+        let recent = Recent::default();
+        recent.note(Space::Port, 0x43, Width::Byte, 0x34, true);
+        recent.note(Space::Port, 0x2F8, Width::Byte, 0xFF, false);
+        let told = in_words(&recent.list(), &[window]);
+        assert_eq!(told[0].words, "8254: channel 0, mode 2, low then high byte");
+        assert_eq!((told[1].words.as_str(), &told[1].device), ("nobody: in 0x2f8 = 0xff", &None));
+        assert_eq!(told[1].access.instruction(), "in 0x2f8 = 0xff");
+    }
 
     #[test]
     fn the_oldest_go_first() {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use hardware::{Alarms, Clock, Device, Shared};
 use parking_lot::{Condvar, Mutex};
 
+use super::edges::{Edge, Edges};
 use super::lateness::Lateness;
+use crate::scheduler::Scheduler;
+use crate::trace::{Trace, What};
 
 /// Longest sleep; a clock whose rate was changed is noticed at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -49,20 +52,39 @@ impl Bell {
     }
 }
 
+/// Who is told of every deadline that was kept.
+pub struct Listeners {
+    /// Histograms, in the order of the devices.
+    pub lateness: Arc<Vec<Lateness>>,
+    /// The latest, for the timer scope.
+    pub edges: Arc<Edges>,
+    /// The trace.
+    pub trace: Arc<Trace>,
+}
+
+impl Listeners {
+    fn tell(&self, alarm: usize, guest_ns: u64, late_ns: u64) {
+        self.lateness[alarm].record(late_ns);
+        let host_ns = Scheduler::global().now_ns();
+        self.edges.push(Edge { alarm: alarm as u8, host_ns, guest_ns, late_ns });
+        self.trace.note(None, What::TimerEdge { alarm: alarm as u8, late_ns });
+    }
+}
+
 /// Starts the thread. It ends when `bell` is closed, or `devices` (indexed by alarm id) are gone.
-/// How late each device was called goes to `lateness`, of the same order.
+/// How late each device was called goes to `listeners`.
 pub fn start(
     clock: Clock,
     alarms: Arc<Alarms>,
     bell: Arc<Bell>,
     devices: Weak<Vec<Shared<dyn Device>>>,
-    lateness: Arc<Vec<Lateness>>,
+    listeners: Listeners,
 ) {
     let keep = move || {
         while let Some(devices) = devices.upgrade() {
             let now = clock.now();
             for (id, deadline) in alarms.take_due(now) {
-                lateness[id].record(now - deadline);
+                listeners.tell(id, now, now - deadline);
                 devices[id].lock().advance();
             }
             drop(devices);

@@ -13,6 +13,7 @@ use super::input::{Inbox, Input, Sockets, Stamped};
 use super::timeline::{STEP_NS, Timeline};
 use super::virtual_cpu::VirtualCpu;
 use crate::scheduler::{Next, Run};
+use crate::trace::What;
 
 /// Steps a vCPU makes before the next one has its turn.
 pub const TURN: u64 = 50_000;
@@ -172,7 +173,9 @@ impl Turns {
         if at.inbox.deadline().is_some_and(|due| due <= now) {
             at.inbox.deliver(now, &self.sockets);
         }
-        for (id, _) in self.alarms.take_due(now) {
+        for (id, deadline) in self.alarms.take_due(now) {
+            let edge = What::TimerEdge { alarm: id as u8, late_ns: now - deadline };
+            self.cpus[0].bus().trace().note(None, edge);
             self.timed[id].lock().advance();
         }
         if at.steps.is_multiple_of(EPOCH) && at.forgot_at != at.steps {

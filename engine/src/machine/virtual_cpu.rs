@@ -10,8 +10,10 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::guest_bus::MachineBus;
+use crate::backend::kvm::statistics::Statistics;
 use crate::backend::{Kicker, Vcpu, VcpuError};
 use crate::scheduler::{Next, Run};
+use crate::trace::{SliceEnding, What};
 
 /// How often a running vCPU leaves a sample of its registers.
 const SAMPLE_EVERY: Duration = Duration::from_millis(33);
@@ -51,6 +53,7 @@ pub struct VirtualCpu {
     sampled: Mutex<Option<Instant>>,
     report: Report,
     counts: Counts,
+    statistics: Option<Statistics>,
 }
 
 /// Why slices ended, and how long the vCPU ran.
@@ -58,6 +61,7 @@ pub struct VirtualCpu {
 struct Counts {
     halts: AtomicU64,
     kicks: AtomicU64,
+    sampling_ns: AtomicU64,
 }
 
 /// The counters of one vCPU.
@@ -69,6 +73,8 @@ pub struct CpuCounts {
     pub kicks: u64,
     /// Instructions executed, where the backend counts them.
     pub instructions: Option<u64>,
+    /// Host time that samples of its registers took, in seconds.
+    pub sampling_seconds: f64,
 }
 
 /// A vCPU that is saved.
@@ -101,6 +107,7 @@ impl VirtualCpu {
         VirtualCpu {
             index,
             kicker: backend.kicker(),
+            statistics: backend.statistics(),
             backend: Mutex::new(backend),
             bus,
             pins,
@@ -199,7 +206,13 @@ impl VirtualCpu {
             halts: self.counts.halts.load(Ordering::Relaxed),
             kicks: self.counts.kicks.load(Ordering::Relaxed),
             instructions: self.backend.try_lock().and_then(|backend| backend.instructions()),
+            sampling_seconds: self.counts.sampling_ns.load(Ordering::Relaxed) as f64 / 1e9,
         }
+    }
+
+    /// What the host's kernel counts for it by itself; empty where it does not.
+    pub fn kernel_counts(&self) -> Vec<(String, u64)> {
+        self.statistics.as_ref().map(Statistics::read).unwrap_or_default()
     }
 
     /// Steps it has made, where the backend counts exactly.
@@ -240,7 +253,11 @@ impl VirtualCpu {
         if !self.ready_to_run(&mut **backend)? {
             return Ok(Next::Park);
         }
+        let traced = self.bus.trace().is_on().then(Instant::now);
         let stop = backend.run(&self.bus, limit)?;
+        if let Some(begun) = traced {
+            self.trace_slice(begun, &stop);
+        }
         self.leave_sample(&mut **backend)?;
         match stop {
             Stop::Halted => {
@@ -257,6 +274,18 @@ impl VirtualCpu {
                 Ok(Next::Park)
             }
         }
+    }
+
+    fn trace_slice(&self, begun: Instant, stop: &Stop) {
+        let end = match stop {
+            Stop::Halted => SliceEnding::Halted,
+            Stop::Yielded => SliceEnding::GaveWay,
+            Stop::Kicked | Stop::Limit => SliceEnding::Taken,
+            Stop::Step | Stop::Breakpoint(_) => SliceEnding::Debugged,
+            Stop::Shutdown(_) => SliceEnding::Shutdown,
+        };
+        let ran_ns = begun.elapsed().as_nanos() as u64;
+        self.bus.trace().note(Some(self.index), What::Slice { ran_ns, end });
     }
 
     fn run_caught(&self, limit: RunLimit) -> Next {
@@ -306,8 +335,11 @@ impl VirtualCpu {
     fn leave_sample(&self, backend: &mut dyn Vcpu) -> Result<(), VcpuError> {
         let mut sampled = self.sampled.lock();
         if sampled.is_none_or(|at| at.elapsed() >= SAMPLE_EVERY) {
+            let begun = Instant::now();
             self.sample.store(Some(Arc::new(backend.registers()?)));
-            *sampled = Some(Instant::now());
+            let took = begun.elapsed();
+            self.counts.sampling_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+            *sampled = Some(begun + took);
         }
         Ok(())
     }

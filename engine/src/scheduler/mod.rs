@@ -188,7 +188,8 @@ impl Scheduler {
         self.state.lock().log.since(from)
     }
 
-    fn now_ns(&self) -> u64 {
+    /// Host nanoseconds since it was started: the time axis of [`Slice`].
+    pub fn now_ns(&self) -> u64 {
         self.epoch.elapsed().as_nanos() as u64
     }
 

@@ -12,10 +12,13 @@ use hardware::input::Key;
 use network::{Capture, Conditions};
 
 use crate::inspect::PhysicalMemory;
-use crate::machine::{BalloonHandle, Checkpoint, Fingerprint, Machine, Pulse, Stamped, StartError};
+use crate::machine::{
+    BalloonHandle, Checkpoint, Edge, Fingerprint, Machine, Pulse, Stamped, StartError, Told,
+};
 use crate::profile::Profile;
 use crate::scheduler::{Allotment, AllotmentError};
 use crate::stats::Stats;
+use crate::trace::Trace;
 use supervisor::{Command, Supervisor};
 
 pub use state::{Crash, Ending, Event, RunState};
@@ -320,6 +323,37 @@ impl Session {
         if let Some(network) = self.0.machine.network() {
             network.set_capture(capture);
         }
+    }
+
+    /// What it does at its edges, once [`Session::set_trace`] is on.
+    pub fn trace(&self) -> Arc<Trace> {
+        self.0.machine.trace().clone()
+    }
+
+    /// The latest timer edges from number `from` on, and the number to ask from next.
+    pub fn edges_since(&self, from: u64) -> (Vec<Edge>, u64) {
+        self.0.machine.edges_since(from)
+    }
+
+    /// How late each device with an alarm was called: its name, and a histogram of (largest lateness in guest
+    /// nanoseconds, deadlines).
+    pub fn lateness_histograms(&self) -> Vec<(String, Vec<(u64, u64)>)> {
+        self.0.machine.lateness_histograms()
+    }
+
+    /// What its vCPUs are to the scheduler's log of slices.
+    pub fn entity_ids(&self) -> Vec<u64> {
+        self.0.machine.entity_ids()
+    }
+
+    /// The last device accesses of a vCPU, oldest first: as an instruction, and in words.
+    pub fn recent_accesses(&self, cpu: usize) -> Vec<Told> {
+        self.0.machine.recent_accesses(cpu)
+    }
+
+    /// Switches the trace on or off; it is off at first.
+    pub fn set_trace(&self, on: bool) {
+        self.0.machine.set_trace(on);
     }
 
     /// Counters and times so far.

@@ -3,7 +3,7 @@
 use cpu::{FaultRecord, Registers};
 
 use crate::inspect::diagnosis::Diagnosis;
-use crate::machine::Access;
+use crate::machine::Told;
 
 /// What a machine is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub struct Crash {
     pub instruction: String,
     /// What went wrong, in sentences.
     pub diagnosis: Diagnosis,
-    /// The vCPU's last device accesses, oldest first, with the device that claims each.
-    pub accesses: Vec<(Access, Option<String>)>,
+    /// The vCPU's last device accesses, oldest first, in words.
+    pub accesses: Vec<Told>,
 }
 
 /// Something rare that a session tells its owner.

@@ -19,6 +19,7 @@ mod serve;
 pub mod slots;
 pub mod speed;
 mod state;
+pub mod statistics;
 #[cfg(test)]
 mod tests;
 pub mod vcpu;

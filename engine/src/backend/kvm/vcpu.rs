@@ -11,6 +11,7 @@ use super::bell::KvmBell;
 use super::debug::{self, Debugging};
 use super::freeze::FrozenTimer;
 use super::state::keeps_tsc_offset;
+use super::statistics::Statistics;
 use super::vm::{KvmVm, create};
 use crate::backend::{InterruptMode, Kicker, Vcpu, VcpuError, VcpuErrorKind};
 
@@ -113,6 +114,10 @@ impl KvmVcpu {
 }
 
 impl Vcpu for KvmVcpu {
+    fn statistics(&self) -> Option<Statistics> {
+        Statistics::open(&self.fd).ok()
+    }
+
     fn run(&mut self, bus: &dyn GuestBus, limit: RunLimit) -> Result<Stop, VcpuError> {
         self.vm.check()?;
         self.bell.enter();

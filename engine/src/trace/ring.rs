@@ -1,0 +1,66 @@
+//! The ring that keeps the latest events in memory of a fixed size; readers come with a cursor of their own and are told
+//! what they missed.
+
+use super::Event;
+
+/// Events kept; older ones make room.
+pub const CAPACITY: usize = 1 << 20;
+
+/// The latest events.
+#[derive(Default)]
+pub struct Ring {
+    /// Grows to [`CAPACITY`], then goes round.
+    events: Vec<Event>,
+    /// Number of the next event, counted from the first of all.
+    next: u64,
+}
+
+/// What a reader gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Number of the first event here.
+    pub first: u64,
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// Where to read on.
+    pub next: u64,
+    /// Events between the cursor and the first one here that are gone.
+    pub missed: u64,
+}
+
+impl Ring {
+    pub fn push(&mut self, event: Event) {
+        if self.events.len() < CAPACITY {
+            self.events.push(event);
+        } else {
+            self.events[self.next as usize % CAPACITY] = event;
+        }
+        self.next += 1;
+    }
+
+    pub fn clear(&mut self) {
+        self.events = Vec::new();
+        // Places are found by number modulo capacity: start at a whole round.
+        self.next = self.next.next_multiple_of(CAPACITY as u64);
+    }
+
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub fn memory_bytes(&self) -> u64 {
+        (self.events.capacity() * size_of::<Event>()) as u64
+    }
+
+    pub fn read(&self, from: u64, most: usize) -> Batch {
+        let oldest = self.next - self.events.len() as u64;
+        let first = from.clamp(oldest, self.next);
+        let count = (self.next - first).min(most as u64);
+        let events = (first..first + count).map(|number| self.events[number as usize % CAPACITY]).collect();
+        Batch { first, events, next: first + count, missed: first.saturating_sub(from) }
+    }
+}
