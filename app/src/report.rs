@@ -3,9 +3,7 @@
 use std::fmt::Write;
 
 use engine::inspect::summary;
-use engine::machine::Access;
 use engine::session::Crash;
-use hardware::Space;
 
 use crate::names;
 use crate::running::Running;
@@ -45,22 +43,10 @@ pub fn crash(crash: &Crash) -> String {
     if !crash.accesses.is_empty() {
         let _ = write!(text, "\nlast device accesses, oldest first:");
     }
-    for (access, device) in &crash.accesses {
-        let _ = write!(text, "\n  {}", self::access(access, device.as_deref()));
+    for told in &crash.accesses {
+        let _ = write!(text, "\n  {:<32} {}", told.access.instruction(), told.words);
     }
     text
-}
-
-/// A device access in words: `out 0x43, 0x34  i8254`.
-fn access(access: &Access, device: Option<&str>) -> String {
-    let (address, value, digits) = (access.address, access.value, 2 * usize::from(access.bytes));
-    let what = match (access.space, access.write) {
-        (Space::Port, true) => format!("out {address:#06x}, {value:0digits$x}"),
-        (Space::Port, false) => format!("in  {address:#06x} = {value:0digits$x}"),
-        (Space::Memory, true) => format!("write {address:#x}, {value:0digits$x}"),
-        (Space::Memory, false) => format!("read  {address:#x} = {value:0digits$x}"),
-    };
-    format!("{what:<32} {}", device.unwrap_or("nobody"))
 }
 
 /// Registers as a table of fixed width.

@@ -130,6 +130,12 @@ pub enum Command {
     Exits,
     /// The guest's timers and the host's.
     Timers,
+    /// Everything the machine says to its devices, as sentences: switch it on, look, export.
+    Trace {
+        /// What with it.
+        #[command(subcommand)]
+        act: TraceAct,
+    },
     /// The screen as text.
     Screen,
     /// Write the screen as a PNG.
@@ -152,6 +158,69 @@ pub enum Command {
         /// What.
         text: String,
     },
+}
+
+impl Command {
+    /// As it is written behind `vitrine ctl NAME`; `None` for what the window never asks for.
+    pub fn words(&self) -> Option<String> {
+        let cpu = |cpu: &usize| if *cpu == 0 { String::new() } else { format!(" --cpu {cpu}") };
+        Some(match self {
+            Command::Set { changes, cpu: of } => format!("set {}{}", changes.join(" "), cpu(of)),
+            Command::Write { address, bytes } => format!("write {address:#x} '{bytes}'"),
+            _ => return None,
+        })
+    }
+}
+
+/// What can be done with a trace.
+#[derive(Clone, Debug, PartialEq, Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceAct {
+    /// Take every access, interrupt, timer edge and slice from now on.
+    On,
+    /// Take no more; what was taken stays.
+    Off,
+    /// Forget what was taken.
+    Clear,
+    /// Whether it is on, and what it holds.
+    Status,
+    /// The latest lines.
+    Tail {
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 40)]
+        #[serde(default = "forty")]
+        count: usize,
+        #[command(flatten)]
+        #[serde(flatten)]
+        filter: TraceFilter,
+    },
+    /// Write it for Perfetto (ui.perfetto.dev) or chrome://tracing, as JSON.
+    Export {
+        /// The file.
+        path: PathBuf,
+        #[command(flatten)]
+        #[serde(flatten)]
+        filter: TraceFilter,
+    },
+}
+
+fn forty() -> usize {
+    40
+}
+
+/// Which lines of a trace.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TraceFilter {
+    /// Only of this device or chip.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Only accesses to these addresses, for example 0x3f8-0x3ff.
+    #[arg(long)]
+    pub range: Option<String>,
+    /// Only lines with this text.
+    #[arg(long)]
+    pub text: Option<String>,
 }
 
 /// A table in the guest's memory that the processor reads.
@@ -208,6 +277,16 @@ mod tests {
         assert_eq!(memory, Command::Memory { address: 0x7C00, bytes: 512, physical: false, cpu: 0 });
         assert!(number("seven").is_err());
         assert_eq!(number("0xFFFF_0000"), Ok(0xFFFF_0000));
+    }
+
+    #[test]
+    fn a_trace_is_asked_for_in_words() {
+        let tail = parse(&["mine", "trace", "tail", "-n", "5", "--device", "8254"]).command;
+        let filter = TraceFilter { device: Some("8254".into()), ..TraceFilter::default() };
+        assert_eq!(tail, Command::Trace { act: TraceAct::Tail { count: 5, filter } });
+        let short: Command = serde_json::from_str(r#"{"trace":{"act":{"tail":{}}}}"#).unwrap();
+        let filter = TraceFilter::default();
+        assert_eq!(short, Command::Trace { act: TraceAct::Tail { count: 40, filter } });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use hardware::input::Key;
 use serde_json::{Value, json};
 
 use super::command::Table;
-use super::{Answer, Command, Registry, Request, edit};
+use super::{Answer, Command, Registry, Request, edit, trace};
 use crate::cli::script;
 use crate::running::Running;
 use crate::{names, outputs, report};
@@ -37,7 +37,7 @@ pub fn execute(registry: &Registry, request: &Request) -> Result<Answer, String>
     one(&name, &*machine, &request.command)
 }
 
-fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answer, String> {
+pub fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answer, String> {
     match command {
         Command::Pause => machine.pause(),
         Command::Resume => machine.resume(),
@@ -77,6 +77,7 @@ fn tell(name: &str, machine: &dyn Running, question: &Command) -> Result<Answer,
         Command::Table { table, cpu } => self::table(machine, *cpu, *table),
         Command::Exits => exits(machine),
         Command::Timers => timers(machine),
+        Command::Trace { act } => trace::trace(name, machine, act),
         Command::Screen => Answer::new(report::screen(machine), json!({ "text": machine.screen_text() })),
         _ => {
             let status = status(name, machine);

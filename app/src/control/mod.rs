@@ -9,6 +9,7 @@ mod execute;
 mod registry;
 mod server;
 mod socket;
+mod trace;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::running::Running;
 
 pub use answer::Answer;
-pub use command::{Command, ControlArguments};
+pub use command::{Command, ControlArguments, number};
 pub use registry::Registry;
 
 /// One request, a line of JSON on the socket.
@@ -45,6 +46,11 @@ pub fn offer(machine: &Arc<dyn Running>) -> Result<(), String> {
     let registry = Registry::global();
     registry.add(machine);
     server::start_once(registry)
+}
+
+/// Does what `vitrine ctl` would do with `machine`: the window's way.
+pub fn perform(name: &str, machine: &dyn Running, command: &Command) -> Result<Answer, String> {
+    execute::one(name, machine, command)
 }
 
 /// Takes the socket away, at the end of the process.

@@ -7,11 +7,15 @@ use cpu::{FaultRecord, Registers};
 use display::Frame;
 use engine::inspect::PhysicalMemory;
 use engine::inspect::diagnosis::Diagnosis;
+use engine::machine::{Edge, Told};
 use engine::profile::Profile;
 use engine::scheduler::Allotment;
 use engine::session::{Crash, EditError, Ending, Event, RunState};
 use engine::stats::Stats;
+use engine::trace::Trace;
+use hardware::bus::WindowCount;
 use hardware::input::Key;
+use hardware::{Clock, Space};
 
 use super::Running;
 
@@ -38,9 +42,22 @@ pub enum Deed {
     Serial(Vec<u8>),
 }
 
+fn window(device: &str) -> WindowCount {
+    WindowCount {
+        device: device.to_owned(),
+        number: 0,
+        space: Space::Port,
+        base: None,
+        length: 8,
+        reads: 0,
+        writes: 0,
+    }
+}
+
 /// The pretended machine.
 pub struct Fake {
     profile: Profile,
+    trace: Arc<Trace>,
     inner: Mutex<Inner>,
 }
 
@@ -52,6 +69,9 @@ struct Inner {
     registers: Arc<Registers>,
     memory: Vec<u8>,
     allotment: Allotment,
+    stats: Stats,
+    edges: Vec<Edge>,
+    time_rate: f64,
 }
 
 impl Inner {
@@ -72,8 +92,12 @@ impl Fake {
             registers: Arc::new(Registers::reset()),
             memory: vec![0; 1 << 16],
             allotment: Allotment::default(),
+            stats: Stats::default(),
+            edges: Vec::new(),
+            time_rate: 1.0,
         };
-        Arc::new(Fake { profile: Profile::new(name), inner: Mutex::new(inner) })
+        let trace = Trace::new(Clock::manual(), &[window("8254"), window("com1")], Vec::new());
+        Arc::new(Fake { profile: Profile::new(name), trace, inner: Mutex::new(inner) })
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
@@ -97,6 +121,16 @@ impl Fake {
     /// Changes registers.
     pub fn set_registers(&self, change: impl FnOnce(&mut Registers)) {
         self.with(|inner| change(Arc::make_mut(&mut inner.registers)));
+    }
+
+    /// Sets the counters.
+    pub fn set_stats(&self, stats: Stats) {
+        self.with(|inner| inner.stats = stats);
+    }
+
+    /// Adds timer edges.
+    pub fn add_edges(&self, edges: &[Edge]) {
+        self.with(|inner| inner.edges.extend_from_slice(edges));
     }
 
     /// Sets bytes of memory.
@@ -231,13 +265,33 @@ impl Running for Fake {
         Ok(())
     }
     fn time_rate(&self) -> f64 {
-        1.0
+        self.with(|inner| inner.time_rate)
     }
-    fn set_time_rate(&self, _rate: f64) -> Result<(), String> {
-        Err("a pretended machine has no time".to_owned())
+    fn set_time_rate(&self, rate: f64) -> Result<(), String> {
+        self.with(|inner| inner.time_rate = rate);
+        Ok(())
+    }
+    fn trace(&self) -> Arc<Trace> {
+        self.trace.clone()
+    }
+    fn recent_accesses(&self, _cpu: usize) -> Vec<Told> {
+        Vec::new()
+    }
+    fn edges_since(&self, from: u64) -> (Vec<Edge>, u64) {
+        let edges = self.with(|inner| inner.edges.clone());
+        (edges.iter().skip(from as usize).copied().collect(), edges.len() as u64)
+    }
+    fn lateness_histograms(&self) -> Vec<(String, Vec<(u64, u64)>)> {
+        vec![("8254".to_owned(), vec![(20_000, 900), (50_000, 95), (2_000_000, 5)])]
+    }
+    fn entity_ids(&self) -> Vec<u64> {
+        Vec::new()
+    }
+    fn set_trace(&self, on: bool) {
+        self.trace.switch(on);
     }
     fn stats(&self) -> Stats {
-        Stats::default()
+        self.with(|inner| inner.stats.clone())
     }
 }
 

@@ -10,10 +10,12 @@ use std::time::Duration;
 use cpu::Registers;
 use display::Frame;
 use engine::inspect::PhysicalMemory;
+use engine::machine::{Edge, Told};
 use engine::profile::Profile;
 use engine::scheduler::Allotment;
 use engine::session::{Ending, Event, Outlets, RunState, Session};
 use engine::stats::Stats;
+use engine::trace::Trace;
 use hardware::input::Key;
 
 /// A machine that runs, or has run.
@@ -68,6 +70,18 @@ pub trait Running: Send + Sync {
     fn time_rate(&self) -> f64;
     /// Makes guest time run slower or faster.
     fn set_time_rate(&self, rate: f64) -> Result<(), String>;
+    /// What it does at its edges, once that is on.
+    fn trace(&self) -> Arc<Trace>;
+    /// The last device accesses of a vCPU, oldest first.
+    fn recent_accesses(&self, cpu: usize) -> Vec<Told>;
+    /// The latest timer edges from number `from` on, and the number to ask from next.
+    fn edges_since(&self, from: u64) -> (Vec<Edge>, u64);
+    /// How late each device with an alarm was called: (largest lateness in nanoseconds, deadlines) of each bucket.
+    fn lateness_histograms(&self) -> Vec<(String, Vec<(u64, u64)>)>;
+    /// What its vCPUs are to the scheduler's log of slices.
+    fn entity_ids(&self) -> Vec<u64>;
+    /// Switches the trace on or off.
+    fn set_trace(&self, on: bool);
     /// Counters and times so far.
     fn stats(&self) -> Stats;
 }
@@ -164,6 +178,24 @@ impl Running for Session {
     }
     fn set_time_rate(&self, rate: f64) -> Result<(), String> {
         Session::set_time_rate(self, rate).map_err(|error| error.to_string())
+    }
+    fn trace(&self) -> Arc<Trace> {
+        Session::trace(self)
+    }
+    fn recent_accesses(&self, cpu: usize) -> Vec<Told> {
+        Session::recent_accesses(self, cpu)
+    }
+    fn edges_since(&self, from: u64) -> (Vec<Edge>, u64) {
+        Session::edges_since(self, from)
+    }
+    fn lateness_histograms(&self) -> Vec<(String, Vec<(u64, u64)>)> {
+        Session::lateness_histograms(self)
+    }
+    fn entity_ids(&self) -> Vec<u64> {
+        Session::entity_ids(self)
+    }
+    fn set_trace(&self, on: bool) {
+        Session::set_trace(self, on);
     }
     fn stats(&self) -> Stats {
         Session::stats(self)

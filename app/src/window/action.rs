@@ -5,7 +5,9 @@ use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::chord::Chord;
 use super::machines::Id;
+use super::page::Page;
 use super::picture::Scaling;
+use crate::control::Command;
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +48,41 @@ pub enum Action {
     Release,
     /// How the picture is scaled.
     Scale(Scaling),
-    /// Show or hide the registers.
+    /// Show or hide the registers beside the console.
     ToggleRegisters,
+    /// To a page of the rail.
+    Show(Page),
+    /// What `vitrine ctl` does.
+    Do(Id, Command),
+    /// Look at this machine on the pages that look at one.
+    Watch(Id),
+    /// The other theme.
+    ToggleTheme,
+    /// Text to the clipboard.
+    Copy(String),
+    /// Switch a machine's trace on or off.
+    Trace(Id, bool),
+    /// Forget its trace.
+    ClearTrace(Id),
+    /// Write its trace to a file for Perfetto.
+    ExportTrace(Id),
+    /// How fast a machine's time runs.
+    SetTime(Id, f64),
+    /// Its shares of the host's processors.
+    SetShares(Id, u32),
+    /// Its cap in percent of a host CPU.
+    SetCap(Id, Option<u32>),
+    /// Its reservation in percent of a host CPU.
+    SetReservation(Id, u32),
+    /// Shares from one machine to another.
+    MoveShares {
+        /// Who gives.
+        from: Id,
+        /// Who gets.
+        to: Id,
+        /// How many.
+        shares: u32,
+    },
     /// Close the window although machines run.
     Quit,
 }
@@ -56,7 +91,7 @@ impl Action {
     /// What the button or menu entry says.
     pub fn text(&self) -> &'static str {
         match self {
-            Action::ShowLibrary => "⏴ Machines",
+            Action::ShowLibrary => "All machines",
             Action::NewMachine => "New machine",
             Action::CreateAndStart => "Create and start",
             Action::Create => "Create",
@@ -73,7 +108,23 @@ impl Action {
             Action::Send(_, chord) => chord.text(),
             Action::Release => "Release",
             Action::Scale(scaling) => scaling.text(),
-            Action::ToggleRegisters => "Registers",
+            Action::ToggleRegisters => "Register panel",
+            Action::Show(page) => page.text(),
+            Action::Do(_, Command::Set { .. }) => "Set",
+            Action::Do(_, Command::Write { .. }) => "Write",
+            Action::Do(..) => "Do",
+            Action::Watch(_) => "Watch",
+            Action::ToggleTheme => "Theme",
+            Action::Copy(_) => "Copy",
+            Action::Trace(_, true) => "Record",
+            Action::Trace(_, false) => "Stop recording",
+            Action::ClearTrace(_) => "Clear",
+            Action::ExportTrace(_) => "Export",
+            Action::SetTime(..) => "Set time",
+            Action::SetShares(..) => "Set shares",
+            Action::SetCap(..) => "Set cap",
+            Action::SetReservation(..) => "Set reservation",
+            Action::MoveShares { .. } => "Move shares",
             Action::Quit => "Switch off and close",
         }
     }
@@ -103,7 +154,25 @@ impl Action {
                 "Give keyboard and mouse back to this computer; right Ctrl alone, or Ctrl+Alt, does the same"
             }
             Action::Scale(scaling) => scaling.tooltip(),
-            Action::ToggleRegisters => "Show all registers while the machine runs",
+            Action::ToggleRegisters => "Show all registers beside the screen",
+            Action::Show(page) => page.tooltip(),
+            Action::Do(_, Command::Set { .. }) => "Change these registers of the paused machine",
+            Action::Do(_, Command::Write { .. }) => "Write these bytes into the paused machine's memory",
+            Action::Do(..) => "Do it",
+            Action::Watch(_) => "Look at this machine",
+            Action::ToggleTheme => "Light text on dark, or dark on light",
+            Action::Copy(_) => "Copy the command",
+            Action::Trace(_, true) => {
+                "Take down every access, interrupt, timer edge and slice; costs the guest less than a tenth"
+            }
+            Action::Trace(_, false) => "Take down no more; what is here stays",
+            Action::ClearTrace(_) => "Forget what was taken down",
+            Action::ExportTrace(_) => "Write what the filter shows as JSON for ui.perfetto.dev",
+            Action::SetTime(..) => "Guest seconds for each host second",
+            Action::SetShares(..) => "Its part of the host's processors while machines compete",
+            Action::SetCap(..) => "At most this much of a host CPU, even if nobody else wants it",
+            Action::SetReservation(..) => "At least this much of a host CPU, before all others",
+            Action::MoveShares { .. } => "One gets what the other gives, at once, while both run",
             Action::Quit => "Switch all machines off and close the window",
         }
     }
@@ -116,9 +185,49 @@ impl Action {
             Action::ToggleRegisters => (Modifiers::COMMAND, Key::I),
             Action::Pause(_) | Action::Resume(_) => (Modifiers::COMMAND, Key::P),
             Action::Screenshot(_) => (Modifiers::COMMAND, Key::S),
+            Action::Show(page) => (
+                Modifiers::COMMAND,
+                match page {
+                    Page::Library | Page::NewMachine => Key::Num1,
+                    Page::Console => Key::Num2,
+                    Page::Registers => Key::Num3,
+                    Page::Timers => Key::Num4,
+                    Page::Exits => Key::Num5,
+                    Page::Trace => Key::Num6,
+                    Page::Resources => Key::Num7,
+                },
+            ),
             _ => return None,
         };
         Some(KeyboardShortcut::new(modifiers, key))
+    }
+
+    /// How `vitrine ctl` does it; `name` gives a machine's name. `None` for what is only the window's.
+    pub fn command(&self, name: impl Fn(Id) -> String) -> Option<String> {
+        let (id, words) = match self {
+            Action::Pause(id) => (id, "pause".to_owned()),
+            Action::Resume(id) => (id, "resume".to_owned()),
+            Action::Reset(id) => (id, "reset".to_owned()),
+            Action::PowerButton(id) => (id, "power-button".to_owned()),
+            Action::PowerOff(id) => (id, "poweroff".to_owned()),
+            Action::Screenshot(id) => (id, "screenshot screen.png".to_owned()),
+            Action::Send(id, chord) => {
+                (id, format!("keys {}", chord.text().to_lowercase().replace('+', "-")))
+            }
+            Action::Do(id, command) => (id, command.words()?),
+            Action::Trace(id, on) => (id, format!("trace {}", if *on { "on" } else { "off" })),
+            Action::ClearTrace(id) => (id, "trace clear".to_owned()),
+            Action::ExportTrace(id) => (id, "trace export trace.json".to_owned()),
+            Action::SetTime(id, rate) => (id, format!("set time={rate}")),
+            Action::SetShares(id, shares) => (id, format!("set shares={shares}")),
+            Action::SetCap(id, None) => (id, "set cap=none".to_owned()),
+            Action::SetCap(id, Some(cap)) => (id, format!("set cap={cap}")),
+            Action::SetReservation(id, percent) => (id, format!("set reservation={percent}")),
+            _ => return None,
+        };
+        let name = name(*id);
+        let name = if name.contains(' ') { format!("'{name}'") } else { name };
+        Some(format!("vitrine ctl {name} {words}"))
     }
 
     /// A button for it; clicked, it asks for itself.
@@ -135,8 +244,8 @@ impl Action {
 
     /// The button that is to be clicked first.
     pub fn main_button(self, ui: &mut egui::Ui, enabled: bool, asked: &mut Vec<Action>) -> egui::Response {
-        let text = egui::RichText::new(self.text()).color(egui::Color32::WHITE).strong();
-        let button = egui::Button::new(text).fill(super::theme::ACCENT);
+        let text = egui::RichText::new(self.text()).color(super::theme::colours().on_accent).strong();
+        let button = egui::Button::new(text).fill(super::theme::colours().accent);
         self.widget(ui, button, enabled, asked)
     }
 

@@ -12,10 +12,18 @@ use super::action::Action;
 use super::capture::SharedCapture;
 use super::console_page::Console;
 use super::draft::Draft;
+use super::exits_page::ExitsPage;
 use super::file_picker::{Choice, FilePicker};
+use super::inspector_page::InspectorPage;
 use super::machines::{Entry, Id, Machines, Standing};
 use super::notices::Notices;
-use super::{WakerSlot, library_page, new_machine_page, theme};
+use super::page::{self, Page, RAIL};
+use super::resources_page::{self, Holder};
+use super::samples::Sampler;
+use super::timers_page::{Neighbour, TimersPage};
+use super::trace_page::TracePage;
+use super::{WakerSlot, chrome, library_page, new_machine_page, theme};
+use crate::control;
 use crate::running::{Running, Starter};
 
 /// How often the library is read again while it is shown.
@@ -23,22 +31,20 @@ const REFRESH: Duration = Duration::from_secs(2);
 /// How long the keys of a chord are held.
 const HOLD: Duration = Duration::from_millis(60);
 
-/// What the window shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Page {
-    /// All machines.
-    Library,
-    /// The form for a new one.
-    NewMachine,
-    /// One machine's screen.
-    Console(Id),
-}
-
 /// The app.
 pub struct App {
     page: Page,
+    /// The machine that the pages of one machine look at.
+    current: Option<Id>,
     machines: Machines,
     console: Console,
+    inspector: InspectorPage,
+    timers: TimersPage,
+    exits: ExitsPage,
+    trace: TracePage,
+    sampler: Sampler,
+    /// The last click as a command.
+    said: Option<String>,
     draft: Draft,
     picker: Option<FilePicker>,
     deleting: Option<Id>,
@@ -61,8 +67,15 @@ impl App {
         App {
             slot,
             page: Page::Library,
+            current: None,
             machines: Machines::new(library, starter, waker),
             console: Console::default(),
+            inspector: InspectorPage::default(),
+            timers: TimersPage::default(),
+            exits: ExitsPage::default(),
+            trace: TracePage::default(),
+            sampler: Sampler::default(),
+            said: None,
             draft: Draft::default(),
             picker: None,
             deleting: None,
@@ -79,6 +92,17 @@ impl App {
     pub fn give(&mut self, machine: Arc<dyn Running>) {
         let id = self.machines.give(machine);
         self.open(id);
+    }
+
+    /// Looks at machines on a thread of its own, as a window that is really shown should.
+    pub fn sample_aside(&mut self) {
+        self.sampler.start();
+    }
+
+    /// The machine that is looked at.
+    #[cfg(test)]
+    pub fn current(&self) -> Option<Id> {
+        self.current
     }
 
     /// What is shown.
@@ -104,10 +128,13 @@ impl App {
         self.grab_when_started(before);
         self.follow_the_console();
         if let Some(shown) = self.slot.get() {
-            shown.set_hurried(self.page != Page::Library);
+            shown.set_hurried(self.page == Page::Console);
         }
         let mut asked = Vec::new();
         self.shortcuts(&ctx, &mut asked);
+        self.choose_a_machine();
+        self.sampler.watch(&self.running());
+        page::rail(ui, self.page, &mut asked);
         match self.page {
             Page::Library => {
                 if now - self.refreshed > REFRESH.as_secs_f64() {
@@ -121,10 +148,11 @@ impl App {
                 let machines = &self.machines;
                 new_machine_page::show(ui, &mut self.draft, |name| machines.is_taken(name), &mut asked);
             }
-            Page::Console(id) => match self.machines.get_mut(id) {
+            Page::Console => match self.current.and_then(|id| self.machines.get_mut(id)) {
                 Some(entry) => self.console.show(ui, entry, &self.capture, &mut asked),
-                None => self.page = Page::Library,
+                None => nothing_runs(ui, self.page, &mut asked),
             },
+            _ => self.instruments(ui, &mut asked),
         }
         self.dialogs(&ctx, &mut asked);
         self.drops(&ctx);
@@ -136,15 +164,58 @@ impl App {
         self.notices.show(&ctx);
     }
 
+    /// The pages that look into machines.
+    fn instruments(&mut self, ui: &mut Ui, asked: &mut Vec<Action>) {
+        chrome::machine_bar(ui, self.page, &self.machines, self.current, asked);
+        let mut cost = format!("watching costs {:.2} % of a host CPU", self.sampler.cost() * 100.0);
+        if let Some(id) = self.current {
+            let sampling = self.sampler.history(id).sampling() * 100.0;
+            cost = format!("{cost} and the guest {sampling:.2} % of its time");
+        }
+        chrome::command_line(ui, self.said.as_deref(), &cost, asked);
+        if self.page == Page::Resources {
+            let holders: Vec<Holder> = self.machines.entries().filter_map(holder).collect();
+            return resources_page::show(ui, &holders, &self.sampler, asked);
+        }
+        let entry = self.current.and_then(|id| self.machines.get(id));
+        let (Some(entry), Some(machine)) = (entry, entry.and_then(Entry::machine)) else {
+            return nothing_runs(ui, self.page, asked);
+        };
+        let machine = &**machine;
+        let neighbours: Vec<Neighbour> = self
+            .machines
+            .entries()
+            .filter_map(|entry| Some((entry.id, entry.name.clone(), entry.machine()?.clone())))
+            .collect();
+        match self.page {
+            Page::Registers => self.inspector.show(ui, entry, machine, &neighbours, asked),
+            Page::Timers => {
+                let latest = self.sampler.history(entry.id).latest;
+                self.timers.show(ui, entry, machine, &latest, &neighbours, asked);
+            }
+            Page::Exits => self.exits.show(ui, entry, machine, &self.sampler.history(entry.id), asked),
+            _ => self.trace.show(ui, entry, machine, asked),
+        }
+    }
+
+    /// Every machine that is there, running or ended.
+    fn running(&self) -> Vec<(Id, Arc<dyn Running>)> {
+        self.machines.entries().filter_map(|entry| Some((entry.id, entry.machine()?.clone()))).collect()
+    }
+
+    /// Pages of one machine look at the one last opened, else at any that runs.
+    fn choose_a_machine(&mut self) {
+        let is_there = |id: Id| self.machines.get(id).is_some();
+        if !self.current.is_some_and(is_there) {
+            self.current = self.machines.entries().find(|entry| entry.is_alive()).map(|entry| entry.id);
+        }
+    }
+
     /// The keyboard is the guest's only while its console is shown and it runs.
     fn follow_the_console(&mut self) {
-        let is_shown = match self.page {
-            Page::Console(id) => self
-                .machines
-                .get(id)
-                .is_some_and(|entry| matches!(entry.standing(), Standing::Running | Standing::Paused)),
-            Page::Library | Page::NewMachine => false,
-        };
+        let is_shown = self
+            .shown_standing()
+            .is_some_and(|standing| matches!(standing, Standing::Running | Standing::Paused));
         if !is_shown {
             self.capture.lock().release();
         }
@@ -159,8 +230,11 @@ impl App {
         if self.page != Page::Library {
             offered.push(Action::ShowLibrary);
         }
-        if let Page::Console(id) = self.page {
+        offered.extend(RAIL.map(Action::Show));
+        if let (Page::Console, Some(id)) = (self.page, self.current) {
             offered.extend([Action::ToggleRegisters, Action::Screenshot(id)]);
+        }
+        if let (true, Some(id)) = (self.page.is_of_a_machine(), self.current) {
             offered.push(match self.machines.get(id).map(Entry::standing) {
                 Some(Standing::Paused) => Action::Resume(id),
                 _ => Action::Pause(id),
@@ -177,6 +251,12 @@ impl App {
 
     fn carry_out(&mut self, action: Action, ctx: &egui::Context) {
         let machine = |id: Id| self.machines.get(id).and_then(|entry| entry.machine().cloned());
+        let name = |id: Id| self.machines.get(id).map(|entry| entry.name.clone()).unwrap_or_default();
+        if let Some(said) = action.command(name) {
+            let options =
+                if matches!(action, Action::ExportTrace(_)) { self.trace.options() } else { String::new() };
+            self.said = Some(format!("{said}{options}"));
+        }
         match action {
             Action::ShowLibrary => {
                 self.capture.lock().release();
@@ -217,6 +297,52 @@ impl App {
             Action::Release => self.capture.lock().release(),
             Action::Scale(scaling) => self.console.scaling = scaling,
             Action::ToggleRegisters => self.console.shows_registers = !self.console.shows_registers,
+            Action::Show(page) => self.turn_to(page),
+            Action::Watch(id) => {
+                self.current = Some(id);
+                self.trace.restart();
+            }
+            Action::ToggleTheme => {
+                theme::set_shade(match theme::shade() {
+                    theme::Shade::Dark => theme::Shade::Light,
+                    theme::Shade::Light => theme::Shade::Dark,
+                });
+                theme::apply(ctx);
+            }
+            Action::Copy(text) => ctx.copy_text(text),
+            Action::Trace(id, on) => {
+                self.current = Some(id);
+                machine(id).iter().for_each(|machine| machine.set_trace(on));
+            }
+            Action::ClearTrace(id) => {
+                machine(id).iter().for_each(|machine| machine.trace().clear());
+                self.trace.clear();
+            }
+            Action::ExportTrace(id) => self.export(id),
+            Action::Do(id, command) => {
+                let name = name(id);
+                if let Some(Err(reason)) =
+                    machine(id).map(|machine| control::perform(&name, &*machine, &command))
+                {
+                    self.notices.warn(reason);
+                }
+            }
+            Action::SetTime(id, rate) => {
+                if let Some(Err(reason)) = machine(id).map(|machine| machine.set_time_rate(rate)) {
+                    self.notices.warn(reason);
+                }
+            }
+            Action::SetShares(id, shares) => self.allot(id, |allotment| allotment.shares = shares),
+            Action::SetCap(id, cap) => self.allot(id, |allotment| allotment.cap_percent = cap),
+            Action::SetReservation(id, percent) => {
+                self.allot(id, |allotment| allotment.reservation_percent = percent);
+            }
+            Action::MoveShares { from, to, shares } => {
+                self.allot(from, |allotment| {
+                    allotment.shares = allotment.shares.saturating_sub(shares).max(1)
+                });
+                self.allot(to, |allotment| allotment.shares += shares);
+            }
             Action::Quit => {
                 self.quits = true;
                 ctx.send_viewport_cmd(ViewportCommand::Close);
@@ -224,9 +350,52 @@ impl App {
         }
     }
 
+    /// To a page of the rail.
+    fn turn_to(&mut self, page: Page) {
+        match (page, self.current) {
+            (Page::Library, _) => {
+                self.machines.refresh();
+                self.page = page;
+            }
+            (Page::Console, Some(id)) if self.page != Page::Console => self.open(id),
+            _ => self.page = page,
+        }
+    }
+
+    /// Changes a machine's part of the host's processors.
+    fn allot(&mut self, id: Id, change: impl FnOnce(&mut engine::scheduler::Allotment)) {
+        let Some(machine) = self.machines.get(id).and_then(|entry| entry.machine().cloned()) else { return };
+        let mut allotment = machine.allotment();
+        change(&mut allotment);
+        if let Err(reason) = machine.allot(allotment) {
+            self.notices.warn(reason);
+        }
+    }
+
+    /// Writes what the trace page shows for Perfetto, beside the machine's screenshots.
+    fn export(&mut self, id: Id) {
+        let written = self.machines.output(id, "traces", "json").and_then(|path| {
+            let machine = self.machines.get(id).and_then(Entry::machine).ok_or("the machine is off")?;
+            let told = |error: std::io::Error| format!("{}: {error}", path.display());
+            let mut file = std::io::BufWriter::new(std::fs::File::create(&path).map_err(told)?);
+            let (name, filter) = (&machine.profile().name, self.trace.filter());
+            let count = engine::trace::export(&machine.trace(), name, &filter, &mut file).map_err(told)?;
+            std::io::Write::flush(&mut file).map_err(told)?;
+            Ok((path, count))
+        });
+        match written {
+            Ok((path, count)) => self.notices.tell(format!("{count} events kept: {}", path.display())),
+            Err(reason) => self.notices.warn(reason),
+        }
+    }
+
     fn open(&mut self, id: Id) {
         self.console.registers.restart();
-        self.page = Page::Console(id);
+        if self.current != Some(id) {
+            self.trace.restart();
+        }
+        self.current = Some(id);
+        self.page = Page::Console;
         let machine = self.machines.get(id).and_then(|entry| entry.machine().cloned());
         if let Some(machine) = machine {
             self.capture.lock().grab(&machine, false);
@@ -299,14 +468,14 @@ impl App {
             let painter =
                 ctx.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::new("drop")));
             let rect = ctx.content_rect();
-            painter.rect_filled(rect, 0.0, theme::BACKGROUND.gamma_multiply(0.85));
+            painter.rect_filled(rect, 0.0, theme::colours().background.gamma_multiply(0.85));
             let text = if self.page == Page::NewMachine {
                 "Drop it: this is what the machine boots"
             } else {
                 "Drop it: it becomes a machine and starts"
             };
             let font = egui::FontId::proportional(26.0);
-            painter.text(rect.center(), egui::Align2::CENTER_CENTER, text, font, theme::TEXT);
+            painter.text(rect.center(), egui::Align2::CENTER_CENTER, text, font, theme::colours().text);
         }
     }
 
@@ -334,21 +503,32 @@ impl App {
     }
 
     fn shown_standing(&self) -> Option<Standing> {
-        match self.page {
-            Page::Console(id) => self.machines.get(id).map(Entry::standing),
-            Page::Library | Page::NewMachine => None,
-        }
+        let id = self.current.filter(|_| self.page == Page::Console)?;
+        self.machines.get(id).map(Entry::standing)
     }
 
     /// A machine that was being built and now runs gets the keyboard if it is in view.
     fn grab_when_started(&mut self, before: Option<Standing>) {
-        if let Page::Console(id) = self.page
+        if let (Page::Console, Some(id)) = (self.page, self.current)
             && before == Some(Standing::Starting)
             && let Some(machine) = self.machines.get(id).and_then(|entry| entry.machine().cloned())
         {
             self.capture.lock().grab(&machine, false);
         }
     }
+}
+
+fn holder(entry: &Entry) -> Option<Holder> {
+    let machine = entry.machine().filter(|_| entry.is_alive())?.clone();
+    Some(Holder { id: entry.id, name: entry.name.clone(), standing: entry.standing(), machine })
+}
+
+/// A page of a machine, and there is none.
+fn nothing_runs(ui: &mut Ui, page: Page, asked: &mut Vec<Action>) {
+    let text = format!("{}. Start a machine, and look again.", page.tooltip());
+    egui::CentralPanel::default().show(ui, |ui| {
+        chrome::empty(ui, "No machine is chosen", &text, Some(Action::ShowLibrary), asked);
+    });
 }
 
 /// Asks before something that cannot be undone. True when the question is answered.
@@ -358,11 +538,11 @@ fn question(ctx: &egui::Context, title: &str, text: &str, yes: Action, asked: &m
     let modal = Modal::new(egui::Id::new(title)).show(ctx, |ui| {
         ui.set_width(380.0);
         ui.label(RichText::new(title).strong().size(17.0));
-        ui.label(RichText::new(text).color(theme::WEAK));
+        ui.label(RichText::new(text).color(theme::colours().weak));
         ui.add_space(8.0);
         ui.horizontal(|ui| {
-            let button =
-                egui::Button::new(RichText::new(yes.text()).color(egui::Color32::BLACK)).fill(theme::BAD);
+            let button = egui::Button::new(RichText::new(yes.text()).color(theme::colours().background))
+                .fill(theme::colours().bad);
             yes.widget(ui, button, true, asked);
             is_answered = ui.button("Cancel").clicked();
         });

@@ -12,8 +12,7 @@ use super::chord::CHORDS;
 use super::machines::{Entry, Life, Origin, Standing};
 use super::picture::{SCALINGS, Scaling, place};
 use super::registers_panel::RegistersPanel;
-use super::{library_page, theme};
-use crate::report;
+use super::{crash_card, library_page, theme};
 use crate::running::Running;
 
 /// What the console remembers of how it is looked at.
@@ -36,14 +35,15 @@ impl Console {
         egui::Panel::bottom("console-status").frame(library_page::bar()).show(ui, |ui| {
             ui.horizontal(|ui| status(ui, entry, capture));
         });
-        if let (true, Life::On(machine)) = (self.shows_registers, &entry.life) {
+        let crashed = entry.standing() == Standing::Crashed;
+        if let (true, Life::On(machine)) = (self.shows_registers && !crashed, &entry.life) {
             let panel = egui::Panel::right("registers").frame(library_page::bar());
             panel.exact_size(theme::REGISTERS_WIDTH).resizable(false).show(ui, |ui| {
                 let is_running = entry.standing() == Standing::Running;
                 self.registers.show(ui, &**machine, is_running);
             });
         }
-        let central = Frame::new().fill(Color32::from_rgb(0x08, 0x09, 0x0B));
+        let central = Frame::new().fill(theme::colours().screen);
         egui::CentralPanel::default().frame(central).show(ui, |ui| self.screen(ui, entry, capture, asked));
     }
 
@@ -51,8 +51,6 @@ impl Console {
         let id = entry.id;
         let standing = entry.standing();
         let is_alive = matches!(standing, Standing::Running | Standing::Paused);
-        Action::ShowLibrary.button(ui, asked);
-        ui.separator();
         match standing {
             Standing::Running => Action::Pause(id).button(ui, asked),
             Standing::Paused => Action::Resume(id).main_button(ui, true, asked),
@@ -84,7 +82,8 @@ impl Console {
             let is_captured = capture.lock().has_keyboard();
             let text = RichText::new(format!("{} (right Ctrl)", Action::Release.text()));
             let button = match is_captured {
-                true => egui::Button::new(text.color(Color32::BLACK).strong()).fill(theme::WARN),
+                true => egui::Button::new(text.color(theme::colours().background).strong())
+                    .fill(theme::colours().warn),
                 false => egui::Button::new(text),
             };
             Action::Release.widget(ui, button, is_captured, asked);
@@ -94,20 +93,22 @@ impl Console {
     fn screen(&mut self, ui: &mut Ui, entry: &mut Entry, capture: &SharedCapture, asked: &mut Vec<Action>) {
         let machine = match &entry.life {
             Life::On(machine) => machine.clone(),
-            Life::Starting(_) => return message(ui, "Starting…", "The machine is being built.", theme::WEAK),
+            Life::Starting(_) => {
+                return message(ui, "Starting…", "The machine is being built.", theme::colours().weak);
+            }
             Life::Failed(reason) => {
-                return message(ui, "This machine could not be started", reason, theme::BAD);
+                return message(ui, "This machine could not be started", reason, theme::colours().bad);
             }
             Life::Off => {
-                message(ui, "The machine is off", "Start switches it on.", theme::WEAK);
+                message(ui, "The machine is off", "Start switches it on.", theme::colours().weak);
                 return;
             }
         };
         let state = machine.state();
         match &state {
-            RunState::Ended(Ending::Crashed(crash)) => return report(ui, &report::crash(crash)),
+            RunState::Ended(Ending::Crashed(crash)) => return crash_card::show(ui, entry, crash, asked),
             RunState::Ended(Ending::Failed(reason)) => {
-                return message(ui, "The machine could not go on", reason, theme::BAD);
+                return message(ui, "The machine could not go on", reason, theme::colours().bad);
             }
             RunState::Running | RunState::Paused | RunState::Ended(_) => {}
         }
@@ -130,7 +131,12 @@ impl Console {
         capture: &SharedCapture,
     ) {
         let Some(size) = entry.picture.size() else {
-            return message(ui, "The screen is dark", "The guest has not set a picture yet.", theme::WEAK);
+            return message(
+                ui,
+                "The screen is dark",
+                "The guest has not set a picture yet.",
+                theme::colours().weak,
+            );
         };
         let area = ui.max_rect();
         let placed = place(self.scaling, size, area, ui.pixels_per_point());
@@ -165,16 +171,16 @@ fn status(ui: &mut Ui, entry: &Entry, capture: &SharedCapture) {
     drop(capture);
     ui.separator();
     if let Some(size) = entry.picture.size() {
-        ui.label(RichText::new(format!("{} × {}", size.x, size.y)).color(theme::WEAK));
+        ui.label(RichText::new(format!("{} × {}", size.x, size.y)).color(theme::colours().weak));
         ui.separator();
     }
     if !hint.is_empty() {
-        ui.label(RichText::new(hint).color(theme::WEAK));
+        ui.label(RichText::new(hint).color(theme::colours().weak));
         ui.separator();
     }
     if let Some(machine) = entry.machine() {
         let note = machine.backend_note();
-        let label = egui::Label::new(RichText::new(&note).color(theme::WEAK)).truncate();
+        let label = egui::Label::new(RichText::new(&note).color(theme::colours().weak)).truncate();
         ui.add(label).on_hover_text(note);
     }
 }
@@ -188,7 +194,7 @@ fn message(ui: &mut Ui, title: &str, text: &str, colour: Color32) {
         ui.add_space(4.0);
         ui.scope(|ui| {
             ui.set_max_width(620.0);
-            ui.label(RichText::new(text).color(theme::TEXT));
+            ui.label(RichText::new(text).color(theme::colours().text));
         });
     });
 }
@@ -214,23 +220,5 @@ fn over(ui: &mut Ui, entry: &Entry, asked: &mut Vec<Action>) {
 fn badge(ui: &Ui, text: &str) {
     let at = ui.max_rect().right_top() + egui::vec2(-14.0, 12.0);
     let font = egui::FontId::proportional(15.0);
-    ui.painter().text(at, egui::Align2::RIGHT_TOP, text, font, theme::WARN);
-}
-
-fn report(ui: &mut Ui, text: &str) {
-    Frame::new().inner_margin(theme::GAP).show(ui, |ui| {
-        ui.label(RichText::new("The guest crashed").size(20.0).color(theme::BAD).strong());
-        ui.label(
-            RichText::new(
-                "A fault came up that the guest could not handle, and a real PC would reset itself now.",
-            )
-            .color(theme::WEAK),
-        );
-        ui.add_space(8.0);
-        egui::ScrollArea::both().auto_shrink([false; 2]).show(ui, |ui| {
-            let label =
-                egui::Label::new(RichText::new(text).monospace()).wrap_mode(egui::TextWrapMode::Extend);
-            ui.add(label.selectable(true));
-        });
-    });
+    ui.painter().text(at, egui::Align2::RIGHT_TOP, text, font, theme::colours().warn);
 }

@@ -65,13 +65,13 @@ impl FilePicker {
                 {
                     self.go(parent);
                 }
-                let path = RichText::new(self.folder.display().to_string()).color(theme::WEAK);
+                let path = RichText::new(self.folder.display().to_string()).color(theme::colours().weak);
                 ui.add(egui::Label::new(path).truncate());
             });
             self.list(ui, &mut choice);
             ui.separator();
             ui.horizontal(|ui| {
-                let choose = egui::Button::new("Choose").fill(theme::ACCENT);
+                let choose = egui::Button::new("Choose").fill(theme::colours().accent);
                 if ui.add_enabled(self.chosen.is_some(), choose).clicked()
                     && let Some(name) = &self.chosen
                 {
@@ -91,10 +91,10 @@ impl FilePicker {
             ScrollArea::vertical().max_height(360.0).min_scrolled_height(360.0).auto_shrink([false; 2]);
         area.show(ui, |ui| match &self.items {
             Err(reason) => {
-                ui.label(RichText::new(reason).color(theme::BAD));
+                ui.label(RichText::new(reason).color(theme::colours().bad));
             }
             Ok(items) if items.is_empty() => {
-                ui.label(RichText::new("This folder is empty.").color(theme::WEAK));
+                ui.label(RichText::new("This folder is empty.").color(theme::colours().weak));
             }
             Ok(items) => {
                 for item in items {

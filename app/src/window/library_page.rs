@@ -13,13 +13,13 @@ pub fn show(ui: &mut Ui, machines: &mut Machines, asked: &mut Vec<Action>) {
     egui::Panel::top("library-bar").frame(bar()).show(ui, |ui| {
         ui.horizontal(|ui| {
             ui.heading(RichText::new("Vitrine").strong());
-            ui.label(RichText::new("machines you can see through").color(theme::WEAK));
+            ui.label(RichText::new("machines you can see through").color(theme::colours().weak));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 Action::NewMachine.main_button(ui, true, asked);
             });
         });
     });
-    let central = Frame::new().fill(theme::BACKGROUND).inner_margin(theme::GAP);
+    let central = Frame::new().fill(theme::colours().background).inner_margin(theme::GAP);
     egui::CentralPanel::default().frame(central).show(ui, |ui| {
         egui::ScrollArea::vertical().auto_shrink([false; 2]).show(ui, |ui| {
             if !machines.entries().any(|entry| entry.origin == Origin::Saved) {
@@ -32,13 +32,13 @@ pub fn show(ui: &mut Ui, machines: &mut Machines, asked: &mut Vec<Action>) {
 
 /// The frame of a bar.
 pub fn bar() -> Frame {
-    Frame::new().fill(theme::PANEL).inner_margin(egui::Margin::symmetric(14, 9))
+    Frame::new().fill(theme::colours().panel).inner_margin(egui::Margin::symmetric(14, 9))
 }
 
 fn invitation(ui: &mut Ui) {
     let frame = Frame::new()
-        .stroke(Stroke::new(1.0, theme::LINE))
-        .fill(theme::PANEL)
+        .stroke(Stroke::new(1.0, theme::colours().line))
+        .fill(theme::colours().panel)
         .corner_radius(10)
         .inner_margin(egui::Margin::symmetric(18, 14));
     frame.show(ui, |ui| {
@@ -49,7 +49,7 @@ fn invitation(ui: &mut Ui) {
                 "Drop a CD image, a disk, a floppy, a kernel or a boot sector on this window: it becomes a \
                  machine and starts. Or try the guest below, which needs nothing.",
             )
-            .color(theme::WEAK),
+            .color(theme::colours().weak),
         );
     });
     ui.add_space(theme::GAP);
@@ -76,7 +76,10 @@ fn card(ui: &mut Ui, entry: &mut Entry, asked: &mut Vec<Action>) {
     if let Life::On(machine) = &entry.life {
         entry.picture.update(ui.ctx(), &entry.name, &machine.frame());
     }
-    let frame = Frame::new().fill(theme::CARD).corner_radius(10).stroke(Stroke::new(1.0, theme::LINE));
+    let frame = Frame::new()
+        .fill(theme::colours().card)
+        .corner_radius(10)
+        .stroke(Stroke::new(1.0, theme::colours().line));
     frame.show(ui, |ui| {
         ui.set_width(theme::CARD_WIDTH);
         ui.vertical(|ui| {
@@ -109,7 +112,13 @@ fn screen(ui: &mut Ui, entry: &Entry, asked: &mut Vec<Action>) {
         None => {
             let text = if entry.origin == Origin::BuiltIn { "Try it" } else { "not started yet" };
             let centre = egui::Align2::CENTER_CENTER;
-            ui.painter().text(rect.center(), centre, text, egui::FontId::proportional(18.0), theme::WEAK);
+            ui.painter().text(
+                rect.center(),
+                centre,
+                text,
+                egui::FontId::proportional(18.0),
+                theme::colours().weak,
+            );
         }
     }
     let label = format!("Screen of {}", entry.name);
@@ -150,15 +159,16 @@ fn words(ui: &mut Ui, entry: &Entry) {
         Life::Failed(reason) => Some(reason),
         Life::Off | Life::Starting(_) | Life::On(_) => None,
     };
-    let first = egui::Label::new(RichText::new(&first).color(theme::WEAK)).truncate();
+    let first = egui::Label::new(RichText::new(&first).color(theme::colours().weak)).truncate();
     ui.add(first);
     match reason {
         Some(reason) => {
-            let label = egui::Label::new(RichText::new(reason).color(theme::BAD).small()).truncate();
+            let label =
+                egui::Label::new(RichText::new(reason).color(theme::colours().bad).small()).truncate();
             ui.add(label).on_hover_text(reason);
         }
         None => {
-            ui.label(RichText::new(second).color(theme::WEAK).small());
+            ui.label(RichText::new(second).color(theme::colours().weak).small());
         }
     }
 }
@@ -172,15 +182,15 @@ fn buttons(ui: &mut Ui, entry: &Entry, asked: &mut Vec<Action>) {
         }
         Standing::Starting => {
             ui.add(egui::Spinner::new().size(18.0));
-            ui.label(RichText::new("starting…").color(theme::WEAK));
+            ui.label(RichText::new("starting…").color(theme::colours().weak));
         }
         Standing::Crashed => {
             Action::Open(id).main_button(ui, true, asked);
             Action::Start(id).button(ui, asked);
         }
         Standing::Off | Standing::Failed if entry.origin == Origin::BuiltIn => {
-            let text = RichText::new("Try it").color(Color32::WHITE).strong();
-            let button = egui::Button::new(text).fill(theme::ACCENT);
+            let text = RichText::new("Try it").color(theme::colours().on_accent).strong();
+            let button = egui::Button::new(text).fill(theme::colours().accent);
             Action::Start(id).widget(ui, button, true, asked);
         }
         Standing::Off | Standing::Failed => {
@@ -198,10 +208,10 @@ fn buttons(ui: &mut Ui, entry: &Entry, asked: &mut Vec<Action>) {
 /// The colour of a standing.
 pub fn colour(standing: Standing) -> Color32 {
     match standing {
-        Standing::Running => theme::GOOD,
-        Standing::Starting => theme::ACCENT,
-        Standing::Paused => theme::WARN,
-        Standing::Crashed | Standing::Failed | Standing::Damaged => theme::BAD,
-        Standing::Off => theme::WEAK,
+        Standing::Running => theme::colours().good,
+        Standing::Starting => theme::colours().accent,
+        Standing::Paused => theme::colours().warn,
+        Standing::Crashed | Standing::Failed | Standing::Damaged => theme::colours().bad,
+        Standing::Off => theme::colours().weak,
     }
 }

@@ -328,17 +328,23 @@ impl Machines {
 
     /// Keeps a machine's screen under the first free number; where.
     pub fn screenshot(&self, id: Id) -> Result<PathBuf, String> {
+        let path = self.output(id, "screenshots", "png")?;
+        let machine = self.get(id).and_then(Entry::machine).ok_or("the machine is off")?;
+        outputs::write_png(&path, &machine.frame())?;
+        Ok(path)
+    }
+
+    /// A free name for something a machine gives, in `folder` beside the machine.
+    pub fn output(&self, id: Id, folder: &str, ending: &str) -> Result<PathBuf, String> {
         let machine = self.get(id).and_then(Entry::machine).ok_or("the machine is off")?;
         let folder = match self.get(id).map(|entry| entry.origin) {
             Some(Origin::Saved) => self.library.folder(&machine.profile().name),
             _ => self.library.root().to_owned(),
         }
-        .join("screenshots");
+        .join(folder);
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let name = |number: u32| folder.join(format!("{} {number}.png", machine.profile().name));
-        let path = (1..).map(name).find(|path| !path.exists()).ok_or("there is no free name")?;
-        outputs::write_png(&path, &machine.frame())?;
-        Ok(path)
+        let name = |number: u32| folder.join(format!("{} {number}.{ending}", machine.profile().name));
+        (1..).map(name).find(|path| !path.exists()).ok_or_else(|| "there is no free name".to_owned())
     }
 
     fn add(&mut self, name: &str, origin: Origin, profile: Result<Profile, String>) -> Id {

@@ -1,22 +1,36 @@
-//! The window: library, new machine, console.
+//! The window: a rail of pages, from the library to what goes on inside machines.
 
 mod action;
 mod app;
 mod capture;
 mod chord;
+mod chrome;
 mod console_page;
+mod crash_card;
 mod draft;
 mod event_loop;
+mod exit_view;
+mod exits_page;
 mod file_picker;
+mod inspector;
+mod inspector_page;
 mod keyboard;
 mod library_page;
 mod machines;
 mod new_machine_page;
 mod notices;
+mod page;
 mod picture;
 mod registers;
 mod registers_panel;
+mod resources_page;
+mod row_list;
+mod samples;
 mod theme;
+mod timer_view;
+mod timers_page;
+mod trace_page;
+mod trace_view;
 
 #[cfg(test)]
 mod tests;
@@ -120,7 +134,7 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
         viewport: egui::ViewportBuilder::default()
             .with_title(title)
             .with_app_id("vitrine")
-            .with_inner_size([1180.0, 780.0])
+            .with_inner_size([1280.0, 800.0])
             .with_min_inner_size([940.0, 480.0]),
         ..eframe::NativeOptions::default()
     };
@@ -134,6 +148,7 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
         let _ = slot.set(shown);
         theme::apply(&creation.egui_ctx);
         let mut app = App::new(Library::of_user(), engine_starter(), slot, shared);
+        app.sample_aside();
         if let Some(launched) = launched {
             app.give(launched.machine);
         }

@@ -18,7 +18,7 @@ pub fn show(ui: &mut Ui, draft: &mut Draft, is_taken: impl Fn(&str) -> bool, ask
         });
     });
     let problems = draft.profile(is_taken).err().unwrap_or_default();
-    let central = Frame::new().fill(theme::BACKGROUND).inner_margin(theme::GAP);
+    let central = Frame::new().fill(theme::colours().background).inner_margin(theme::GAP);
     egui::CentralPanel::default().frame(central).show(ui, |ui| {
         egui::ScrollArea::vertical().auto_shrink([false; 2]).show(ui, |ui| {
             let margin = ((ui.available_width() - 640.0) / 2.0).max(0.0);
@@ -74,7 +74,7 @@ fn boot_field(ui: &mut Ui, draft: &mut Draft, problems: &[(Field, String)], aske
         Action::Browse.button(ui, asked);
     });
     if let Some(Ok(kind)) = draft.kind() {
-        ui.label(RichText::new(format!("✔ {}", boot::kind_name(kind))).color(theme::GOOD).small());
+        ui.label(RichText::new(format!("✔ {}", boot::kind_name(kind))).color(theme::colours().good).small());
     }
     told(ui, problems, Field::Boot, draft.tried || !draft.boot.trim().is_empty());
 }
@@ -100,7 +100,7 @@ fn backend_field(ui: &mut Ui, draft: &mut Draft) {
     ] {
         ui.horizontal(|ui| {
             ui.radio_value(&mut draft.backend, backend, name);
-            ui.label(RichText::new(what).color(theme::WEAK).small());
+            ui.label(RichText::new(what).color(theme::colours().weak).small());
         });
     }
 }
@@ -112,6 +112,6 @@ fn title(ui: &mut Ui, text: &str) -> egui::Response {
 
 fn told(ui: &mut Ui, problems: &[(Field, String)], field: Field, shown: bool) {
     for (_, reason) in problems.iter().filter(|(of, _)| shown && *of == field) {
-        ui.label(RichText::new(reason).color(theme::BAD).small());
+        ui.label(RichText::new(reason).color(theme::colours().bad).small());
     }
 }

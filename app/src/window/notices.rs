@@ -56,7 +56,7 @@ impl Notices {
         let area = Area::new(Id::new("notices")).anchor(Align2::RIGHT_BOTTOM, vec2(-16.0, -56.0));
         area.order(egui::Order::Foreground).show(ctx, |ui| {
             for (index, notice) in self.0.iter().enumerate() {
-                let colour = if notice.is_error { theme::BAD } else { theme::GOOD };
+                let colour = if notice.is_error { theme::colours().bad } else { theme::colours().good };
                 Frame::window(ui.style()).stroke(Stroke::new(1.0, colour)).inner_margin(10).show(ui, |ui| {
                     ui.set_max_width(460.0);
                     ui.horizontal_top(|ui| {

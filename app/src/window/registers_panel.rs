@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use egui::{Align, CollapsingHeader, Color32, Layout, RichText, Ui, vec2};
+use egui::{Align, CollapsingHeader, Layout, RichText, Ui, vec2};
 use engine::inspect::bits::{self, Explained};
 
 use super::registers::{Changes, GROUPS, Group, Row, rows};
@@ -28,6 +28,11 @@ impl RegistersPanel {
         *self = RegistersPanel::default();
     }
 
+    /// Which vCPU is shown.
+    pub fn cpu(&self) -> usize {
+        self.cpu
+    }
+
     /// Shows the panel.
     pub fn show(&mut self, ui: &mut Ui, machine: &dyn Running, is_running: bool) {
         ui.horizontal(|ui| {
@@ -49,7 +54,7 @@ impl RegistersPanel {
             }
         });
         let Some(registers) = machine.registers(self.cpu) else {
-            ui.label(RichText::new("This vCPU has left no sample yet.").color(theme::WEAK));
+            ui.label(RichText::new("This vCPU has left no sample yet.").color(theme::colours().weak));
             ui.ctx().request_repaint_after(REFRESH);
             return;
         };
@@ -82,7 +87,7 @@ impl RegistersPanel {
                     if mark > 0.0 {
                         ui.ctx().request_repaint_after(REFRESH);
                     }
-                    let name = RichText::new(&row.name).monospace().color(theme::WEAK);
+                    let name = RichText::new(&row.name).monospace().color(theme::colours().weak);
                     ui.allocate_ui_with_layout(
                         vec2(name_width, 15.0),
                         Layout::left_to_right(Align::Min),
@@ -102,16 +107,16 @@ impl RegistersPanel {
 }
 
 fn value(ui: &mut Ui, row: &Row, mark: f32) {
-    let colour = theme::TEXT.lerp_to_gamma(theme::WARN, mark);
+    let colour = theme::colours().text.lerp_to_gamma(theme::colours().warn, mark);
     let mut text = RichText::new(&row.value).monospace().color(colour);
     if mark > 0.0 {
-        text = text.background_color(theme::WARN.gamma_multiply(0.22 * mark));
+        text = text.background_color(theme::colours().warn.gamma_multiply(0.22 * mark));
     }
     ui.vertical(|ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         ui.add(egui::Label::new(text).wrap_mode(egui::TextWrapMode::Extend));
         if !row.meaning.is_empty() {
-            let meaning = RichText::new(&row.meaning).color(theme::WEAK).size(11.5);
+            let meaning = RichText::new(&row.meaning).color(theme::colours().weak).size(11.5);
             ui.add(egui::Label::new(meaning).wrap());
         }
     });
@@ -123,14 +128,15 @@ fn flags(ui: &mut Ui, rflags: u64) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(5.0, 3.0);
         for Explained { bit, name, is_set, meaning } in bits::explain(rflags, &bits::RFLAGS) {
-            let colour = if is_set { Color32::WHITE } else { theme::WEAK.gamma_multiply(0.55) };
+            let colour =
+                if is_set { theme::colours().strong } else { theme::colours().weak.gamma_multiply(0.55) };
             let mut text = RichText::new(name).monospace().size(11.5).color(colour);
             if is_set {
-                text = text.background_color(theme::ACCENT.gamma_multiply(0.6)).strong();
+                text = text.background_color(theme::colours().accent.gamma_multiply(0.6)).strong();
             }
             ui.label(text).on_hover_text(format!("bit {bit}: {meaning}"));
         }
         let level = rflags >> 12 & 3;
-        ui.label(RichText::new(format!("IOPL {level}")).monospace().size(11.5).color(theme::WEAK));
+        ui.label(RichText::new(format!("IOPL {level}")).monospace().size(11.5).color(theme::colours().weak));
     });
 }

@@ -10,9 +10,10 @@ use engine::library::Library;
 use engine::session::{Ending, RunState};
 use winit::keyboard::KeyCode;
 
-use super::app::{App, Page};
+use super::app::App;
 use super::capture::{Heard, SharedCapture};
 use super::machines::Standing;
+use super::page::Page;
 use crate::boot;
 use crate::running::fake::{Deed, Fake};
 use crate::running::{Running, Starter};
@@ -67,7 +68,7 @@ impl<'a> Window<'a> {
     fn wait_for_start(&mut self) {
         for _ in 0..1000 {
             self.harness.step();
-            let Page::Console(id) = self.harness.state().page() else { panic!("no console is shown") };
+            let id = self.shown();
             if self.harness.state_mut().machines().get(id).unwrap().standing() != Standing::Starting {
                 return self.steps();
             }
@@ -76,8 +77,14 @@ impl<'a> Window<'a> {
         panic!("the machine never started");
     }
 
+    /// The machine on the console.
+    fn shown(&self) -> super::machines::Id {
+        assert_eq!(self.harness.state().page(), Page::Console, "no console is shown");
+        self.harness.state().current().expect("a machine is chosen")
+    }
+
     fn standing(&mut self) -> Standing {
-        let Page::Console(id) = self.harness.state().page() else { panic!("no console is shown") };
+        let id = self.shown();
         self.harness.state_mut().machines().get(id).unwrap().standing()
     }
 
@@ -224,7 +231,7 @@ fn a_dropped_file_becomes_a_machine_and_starts() {
     window.wait_for_start();
     assert_eq!(window.standing(), Standing::Running);
     assert!(window.library().load("dropped").is_ok());
-    window.click("⏴ Machines");
+    window.click("Machines");
     window.drop_file("/nonexistent.iso");
     window.steps();
     assert!(window.shows_part("no such file"), "a bad file is told");
@@ -304,7 +311,7 @@ fn the_send_key_menu_presses_keys_together() {
 fn registers_are_live_and_changes_are_marked() {
     let mut window = Window::new();
     window.try_it();
-    window.click("Registers");
+    window.click("Register panel");
     assert!(window.shows("RAX") && window.shows("CR3") && window.shows("real mode"));
     assert!(!window.shows("00000000deadbeef"));
     window.fake.set_registers(|registers| {
@@ -314,7 +321,7 @@ fn registers_are_live_and_changes_are_marked() {
     window.steps();
     assert!(window.shows("00000000deadbeef") && window.shows("protected mode, 16-bit"));
     assert_eq!(window.fake.deeds(), [], "looking at registers does nothing to the machine");
-    window.click("Registers");
+    window.click("Register panel");
     assert!(!window.shows("RAX"));
 }
 
@@ -324,8 +331,8 @@ fn a_crash_shows_its_report_instead_of_an_empty_screen() {
     window.try_it();
     window.fake.set_state(RunState::Ended(Ending::Crashed(Box::new(Fake::crash()))));
     window.steps();
-    assert!(window.shows("The guest crashed") && window.shows_part("#GP general protection"));
-    assert!(window.shows_part("ud2"));
+    assert!(window.shows_part("The guest crashed") && window.shows_part("#GP general protection"));
+    assert!(window.shows("ud2"));
     window.fake.set_state(RunState::Ended(Ending::Failed("the disk went away".into())));
     window.steps();
     assert!(window.shows("the disk went away"));
@@ -364,7 +371,7 @@ fn scaling_is_chosen_from_a_menu() {
 fn the_library_shows_a_running_machine_and_leads_back_to_it() {
     let mut window = Window::new();
     window.try_it();
-    window.click("⏴ Machines");
+    window.click("Machines");
     assert!(!window.capture.lock().has_keyboard());
     assert!(window.shows("running"));
     window.click("Open");
@@ -392,7 +399,7 @@ fn closing_the_window_asks_while_machines_run_but_not_for_the_one_it_was_opened_
     window.harness.state_mut().give(given);
     window.steps();
     assert!(!request_close(&mut window), "its run is over with the window");
-    window.click("⏴ Machines");
+    window.click("Machines");
     window.click("Try it");
     window.wait_for_start();
     assert!(request_close(&mut window));
@@ -450,9 +457,9 @@ fn every_page_can_be_drawn() {
     window.click("Browse…");
     picture(&mut window, "file-picker");
     window.click("Cancel");
-    window.click("⏴ Machines");
+    window.click("Machines");
     window.try_it();
-    window.click("Registers");
+    window.click("Register panel");
     window.fake.set_registers(|registers| registers.general[3] = 0x1234);
     window.harness.run_steps(1);
     picture(&mut window, "registers");
@@ -465,4 +472,188 @@ fn every_page_can_be_drawn() {
     window.fake.set_state(RunState::Ended(Ending::PoweredOff));
     window.steps();
     picture(&mut window, "off");
+}
+
+/// A machine as the instrument pages like it: with counters, timers, edges and something said.
+fn furnish(fake: &Fake) {
+    use engine::machine::{Edge, Timer};
+    let mut stats = engine::stats::Stats { wall_seconds: 12.0, guest_seconds: 12.0, ..Default::default() };
+    (stats.exits.port, stats.exits.memory_write, stats.exits.halt) = (120_400, 3_300, 1_204);
+    stats.timers.guest = vec![Timer {
+        name: "8254 channel 0".into(),
+        mode: "2, rate generator".into(),
+        period_ns: Some(1e6),
+        next_ns: None,
+        raised: 1204,
+        delivered: 1200,
+        merged: 4,
+        acknowledged: None,
+        lateness: Default::default(),
+    }];
+    fake.set_stats(stats);
+    let now_ns = engine::scheduler::Scheduler::global().now_ns();
+    let edge = |n: u64| Edge {
+        alarm: 0,
+        host_ns: now_ns.saturating_sub(n * 1_000_000),
+        guest_ns: n,
+        late_ns: 40_000 * (n % 5),
+    };
+    fake.add_edges(&(0..90).rev().map(edge).collect::<Vec<_>>());
+}
+
+fn say(fake: &Fake, port: u64, value: u64, write: bool) {
+    let (lane, base) = if port < 0x100 { (0, 0x40) } else { (1, 0x3F8) };
+    fake.trace().access(hardware::bus::Traced {
+        space: hardware::Space::Port,
+        address: port,
+        width: hardware::Width::Byte,
+        value,
+        write,
+        cpu: 0,
+        window: Some((lane, port - base)),
+    });
+}
+
+#[test]
+fn the_rail_leads_to_every_page_and_pages_without_a_machine_say_what_to_do() {
+    let mut window = Window::new();
+    for page in super::page::RAIL {
+        window.click(page.text());
+        assert_eq!(window.harness.state().page(), page);
+    }
+    assert!(window.shows("No machine runs"));
+    window.click("Registers");
+    assert!(window.shows("No machine is chosen"));
+    window.click("All machines");
+    assert_eq!(window.harness.state().page(), Page::Library);
+    window.try_it();
+    for page in super::page::RAIL {
+        window.click(page.text());
+        assert!(!window.shows("No machine is chosen") && !window.shows("No machine runs"), "{page:?}");
+    }
+}
+
+#[test]
+fn the_conversation_is_recorded_read_and_exported() {
+    let mut window = Window::new();
+    window.try_it();
+    window.click("Trace");
+    assert!(window.shows("The trace is off"));
+    window.harness.get_all_by_label("Record").last().unwrap().click();
+    window.steps();
+    assert!(window.fake.trace().is_on());
+    assert!(window.shows_part("vitrine ctl vitrine trace on"), "the click is a command");
+    say(&window.fake, 0x43, 0x34, true);
+    (0..1204).for_each(|_| say(&window.fake, 0x3FD, 0x60, false));
+    window.steps();
+    assert!(window.shows("8254: channel 0, mode 2, low then high byte"));
+    window.click("16550: status 0x60, can take a byte, idle, read 1,204 times");
+    assert!(window.shows("Bits of the value"));
+    window.click("accesses only");
+    window.click("Export");
+    let kept: Vec<_> = std::fs::read_dir(window.folder.path().join("traces")).unwrap().flatten().collect();
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(kept[0].path()).unwrap()).unwrap();
+    assert!(json["traceEvents"].as_array().unwrap().len() >= 3);
+    window.click("Clear");
+    assert!(!window.shows_part("read 1,204 times"));
+    window.click("Stop recording");
+    assert!(!window.fake.trace().is_on());
+}
+
+#[test]
+fn the_inspector_explains_compares_and_edits() {
+    let mut window = Window::new();
+    window.try_it();
+    window.fake.set_memory(0x7C00, &[0xB8, 0x34, 0x12, 0xF4]);
+    window.fake.set_registers(|registers| {
+        registers.segments[1].base = 0;
+        registers.rip = 0x7C00;
+    });
+    window.click("Registers");
+    assert!(window.shows("real mode, paging off, interrupts off"));
+    assert!(window.shows("mov ax,1234h"));
+    window.click("Bits");
+    assert!(window.shows("paging is off: linear addresses are physical"));
+    for tab in ["GDT", "IDT", "TSS", "Page walk", "Memory"] {
+        window.click(tab);
+    }
+    window.click("Compare");
+    assert!(window.shows_part("Choose a second state"));
+    window.click("Keep this moment");
+    window.fake.set_registers(|registers| registers.general[0] = 0x77);
+    window.steps();
+    assert!(
+        window.harness.query_all_by_label("0000000000000077").count() >= 2,
+        "beside, and in the comparison"
+    );
+    window.click("Pause");
+    assert_eq!(window.fake.deeds(), [Deed::Pause]);
+    let field = window.harness.get_all_by_role(Role::TextInput).next().unwrap();
+    field.focus();
+    window.harness.run_steps(1);
+    window.harness.get_all_by_role(Role::TextInput).next().unwrap().type_text("rax=0x55");
+    window.steps();
+    window.click("Set");
+    assert_eq!(window.fake.registers(0).unwrap().general[0], 0x55);
+    assert!(window.shows_part("vitrine ctl vitrine set rax=0x55"));
+}
+
+#[test]
+fn time_and_shares_are_controls() {
+    let mut window = Window::new();
+    window.try_it();
+    furnish(&window.fake);
+    window.click("Timers");
+    assert!(window.shows("Timer scope") && window.shows("8254 channel 0") && window.shows("1204"));
+    window.click("0.25×");
+    assert_eq!(window.fake.time_rate(), 0.25);
+    assert!(window.shows_part("vitrine ctl vitrine set time=0.25"));
+    window.click("Hold");
+    window.click("Run");
+    window.click("Resources");
+    window.click("25");
+    window.click("×2");
+    let allotment = window.fake.allotment();
+    assert_eq!((allotment.cap_percent, allotment.shares), (Some(25), 2 * engine::scheduler::DEFAULT_SHARES));
+}
+
+#[test]
+fn an_arrow_of_the_lens_is_clicked() {
+    let mut window = Window::new();
+    window.try_it();
+    furnish(&window.fake);
+    window.click("Exits");
+    window.harness.get_by_label_contains("halts: ").click();
+    window.steps();
+    assert!(window.shows_part("HLT with no interrupt pending"));
+}
+
+#[test]
+fn the_other_theme_is_put_on() {
+    let mut window = Window::new();
+    window.click("Light");
+    assert_eq!(super::theme::shade(), super::theme::Shade::Light);
+    window.click("Dark");
+    assert_eq!(super::theme::shade(), super::theme::Shade::Dark);
+}
+
+#[test]
+fn every_instrument_can_be_drawn() {
+    let mut window = Window::new();
+    window.try_it();
+    furnish(&window.fake);
+    window.fake.set_trace(true);
+    say(&window.fake, 0x43, 0x34, true);
+    say(&window.fake, 0x40, 0x9C, true);
+    say(&window.fake, 0x40, 0x2E, true);
+    for page in super::page::RAIL {
+        window.click(page.text());
+        if picture(&mut window, &format!("{page:?}").to_lowercase()).is_none() {
+            return;
+        }
+    }
+    window.click("Light");
+    window.click("Timers");
+    picture(&mut window, "timers-light");
+    window.click("Dark");
 }

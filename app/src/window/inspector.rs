@@ -1,0 +1,189 @@
+//! What the inspector shows beside the registers: stack, memory in lines, bits in words, two states compared.
+
+use cpu::Registers;
+use cpu::registers::segment;
+use engine::inspect::bits::{self, Explained};
+use engine::inspect::{self, PhysicalMemory, summary};
+
+use super::registers::{GROUPS, rows};
+
+/// Bytes in a line of memory.
+pub const LINE: usize = 16;
+
+/// A register whose bits are explained, with the manual's place.
+pub struct Bits {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// Where the manual says it.
+    pub source: &'static str,
+    /// Bit by bit.
+    pub bits: Vec<Explained>,
+}
+
+/// Every register whose bits have words.
+pub fn explained(registers: &Registers) -> Vec<Bits> {
+    [
+        ("CR0", registers.cr0, "Intel SDM 3A, §2.5", &bits::CR0[..]),
+        ("CR4", registers.cr4, "Intel SDM 3A, §2.5", &bits::CR4),
+        ("EFER", registers.efer, "Intel SDM 4, table 2-2", &bits::EFER),
+        ("RFLAGS", registers.rflags, "Intel SDM 1, §3.4.3", &bits::RFLAGS),
+    ]
+    .into_iter()
+    .map(|(name, value, source, table)| Bits { name, value, source, bits: bits::explain(value, table) })
+    .collect()
+}
+
+/// One entry of the stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackLine {
+    /// Offset in the stack segment.
+    pub offset: u64,
+    /// What lies there; `None`: no memory.
+    pub value: Option<u64>,
+}
+
+/// The top of the stack, `count` entries as wide as the mode's.
+pub fn stack(registers: &Registers, memory: &dyn PhysicalMemory, count: u64) -> (usize, Vec<StackLine>) {
+    let width = summary::code_bits(registers) as usize / 8;
+    let base = if width == 8 { 0 } else { registers.segments[segment::SS].base };
+    let mask = match width {
+        8 => u64::MAX,
+        4 => 0xFFFF_FFFF,
+        _ => 0xFFFF,
+    };
+    let line = |n: u64| {
+        let offset = registers.general[4].wrapping_add(n * width as u64) & mask;
+        let mut bytes = [0; 8];
+        let linear = base.wrapping_add(offset);
+        let read = inspect::read_linear(registers, memory, linear, &mut bytes[..width]);
+        StackLine { offset, value: (read == width).then(|| u64::from_le_bytes(bytes)) }
+    };
+    (width, (0..count).map(line).collect())
+}
+
+/// A line of memory: its bytes, `None` where there is no memory.
+pub fn line(
+    registers: &Registers,
+    memory: &dyn PhysicalMemory,
+    address: u64,
+    physical: bool,
+) -> [Option<u8>; LINE] {
+    let mut bytes = [0; LINE];
+    let read = match physical {
+        true => memory.read(address, &mut bytes),
+        false => inspect::read_linear(registers, memory, address, &mut bytes),
+    };
+    std::array::from_fn(|n| (n < read).then(|| bytes[n]))
+}
+
+/// Looks for bytes from `from` on, over at most `span` bytes; where they begin.
+pub fn find(
+    registers: &Registers,
+    memory: &dyn PhysicalMemory,
+    from: u64,
+    physical: bool,
+    wanted: &[u8],
+    span: u64,
+) -> Option<u64> {
+    const CHUNK: usize = 4096;
+    if wanted.is_empty() || wanted.len() > CHUNK {
+        return None;
+    }
+    let mut chunk = vec![0; CHUNK + wanted.len() - 1];
+    let mut at = from;
+    while at.wrapping_sub(from) < span {
+        let read = match physical {
+            true => memory.read(at, &mut chunk),
+            false => inspect::read_linear(registers, memory, at, &mut chunk),
+        };
+        if let Some(place) = chunk[..read].windows(wanted.len()).position(|bytes| bytes == wanted) {
+            return Some(at.wrapping_add(place as u64));
+        }
+        at = at.checked_add(CHUNK as u64)?;
+    }
+    None
+}
+
+/// What a person typed to look for: hexadecimal bytes, or text in quotes.
+pub fn wanted(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim();
+    if let Some(quoted) = text.strip_prefix('"') {
+        return Some(quoted.trim_end_matches('"').as_bytes().to_vec()).filter(|bytes| !bytes.is_empty());
+    }
+    let digits: Vec<char> = text.chars().filter(|character| !character.is_whitespace()).collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).ok();
+    (digits.len() >= 2 && digits.len() % 2 == 0).then(|| digits.chunks(2).map(byte).collect())?
+}
+
+/// A register in two states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The group's title.
+    pub group: &'static str,
+    /// The register.
+    pub name: String,
+    /// In the first state, and in the second.
+    pub values: (String, String),
+}
+
+/// All registers that differ, or all.
+pub fn compare(first: &Registers, second: &Registers, only_different: bool) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for (group, title, _) in GROUPS {
+        let others = rows(second, group);
+        for row in rows(first, group) {
+            let value = others.iter().find(|other| other.name == row.name).map(|other| other.value.clone());
+            let values = (row.value, value.unwrap_or_default());
+            if !only_different || values.0 != values.1 {
+                pairs.push(Pair { group: title, name: row.name, values });
+            }
+        }
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::running::Running;
+    use crate::running::fake::Fake;
+
+    #[test]
+    fn stack_and_memory_are_read_where_the_mode_says() {
+        let fake = Fake::new("one");
+        fake.set_memory(0x7BFC, &[0x34, 0x12, 0x78, 0x56]);
+        fake.set_registers(|registers| registers.general[4] = 0x7BFC);
+        let registers = fake.registers(0).unwrap();
+        let (width, lines) = stack(&registers, fake.memory(), 2);
+        assert_eq!(width, 2);
+        assert_eq!(lines[1], StackLine { offset: 0x7BFE, value: Some(0x5678) });
+        let end = line(&registers, fake.memory(), 0xFFF8, true);
+        assert_eq!((end[7], end[8]), (Some(0), None));
+        assert_eq!(find(&registers, fake.memory(), 0, true, &[0x12, 0x78], 1 << 16), Some(0x7BFD));
+        assert_eq!(find(&registers, fake.memory(), 0, true, &[0x12, 0x79], 1 << 16), None);
+    }
+
+    #[test]
+    fn bytes_are_looked_for_as_hex_or_text() {
+        assert_eq!(wanted("55 aa"), Some(vec![0x55, 0xAA]));
+        assert_eq!(wanted("\"RSD PTR \""), Some(b"RSD PTR ".to_vec()));
+        assert!(wanted("5").is_none() && wanted("xy").is_none() && wanted("").is_none());
+    }
+
+    #[test]
+    fn what_differs_between_two_states_is_listed() {
+        let first = Registers::reset();
+        let mut second = first.clone();
+        second.general[3] = 7;
+        second.cr0 |= 1;
+        let pairs = compare(&first, &second, true);
+        let names: Vec<&str> = pairs.iter().map(|pair| pair.name.as_str()).collect();
+        assert_eq!(names, ["mode", "RBX", "CR0"]);
+        assert!(compare(&first, &second, false).len() > 80);
+        assert!(
+            explained(&second).iter().any(|bits| bits.bits.iter().any(|bit| bit.name == "PE" && bit.is_set))
+        );
+    }
+}
