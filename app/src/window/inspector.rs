@@ -114,7 +114,7 @@ pub fn wanted(text: &str) -> Option<Vec<u8>> {
     }
     let digits: Vec<char> = text.chars().filter(|character| !character.is_whitespace()).collect();
     let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).ok();
-    (digits.len() >= 2 && digits.len() % 2 == 0).then(|| digits.chunks(2).map(byte).collect())?
+    (digits.len() >= 2 && digits.len().is_multiple_of(2)).then(|| digits.chunks(2).map(byte).collect())?
 }
 
 /// A register in two states.

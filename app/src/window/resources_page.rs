@@ -46,7 +46,7 @@ pub fn show(ui: &mut Ui, holders: &[Holder], sampler: &Sampler, asked: &mut Vec<
             ui.spacing_mut().item_spacing = vec2(12.0, 10.0);
             chrome::card(ui, "Host", |ui| host(ui, holders, &histories));
             let across = ui.available_width();
-            let width = ((across + 12.0) / holders.len() as f32 - 12.0).max(COLUMN).min(560.0);
+            let width = ((across + 12.0) / holders.len() as f32 - 12.0).clamp(COLUMN, 560.0);
             ui.horizontal_top(|ui| {
                 for (index, (holder, history)) in holders.iter().zip(&histories).enumerate() {
                     ui.push_id(holder.id, |ui| {

@@ -75,12 +75,6 @@ impl RowList {
         self.follows = self.top >= last_top;
     }
 
-    /// Brings a row into view.
-    pub fn reveal(&mut self, row: usize) {
-        self.top = row.saturating_sub(4) as f64;
-        self.follows = false;
-    }
-
     fn bar(&mut self, ui: &Ui, area: Rect, in_view: f64, total: f64, last_top: f64) {
         if last_top <= 0.0 {
             return;
@@ -109,13 +103,10 @@ mod tests {
 
     #[test]
     fn it_follows_until_scrolled_up_and_again_at_the_end() {
-        let mut list = RowList::default();
-        list.top = 1e6;
+        let mut list = RowList { top: 1e6, follows: true };
         list.scroll(-3.0, 1e6);
         assert!(!list.follows && list.top == 1e6 - 3.0, "rows are exact at a million");
         list.scroll(5.0, 1e6);
         assert!(list.follows);
-        list.reveal(100);
-        assert_eq!((list.top, list.follows), (96.0, false));
     }
 }

@@ -249,35 +249,32 @@ impl TimersPage {
             return;
         }
         let grid = egui::Grid::new("timers").striped(true).num_columns(heads.len());
-        grid.spacing(vec2(18.0, 3.0)).min_row_height(18.0).show(
-            ui,
-            |ui| {
-                for head in heads {
-                    ui.label(RichText::new(head).small().color(colours.weak));
+        grid.spacing(vec2(18.0, 3.0)).min_row_height(18.0).show(ui, |ui| {
+            for head in heads {
+                ui.label(RichText::new(head).small().color(colours.weak));
+            }
+            ui.end_row();
+            for timer in timers {
+                let on = timer.mode != "off";
+                let colour = if on { colours.text } else { colours.weak };
+                let cell = |ui: &mut Ui, text: String| {
+                    ui.label(RichText::new(text).monospace().color(colour));
+                };
+                ui.label(RichText::new(&timer.name).color(colour).strong());
+                ui.label(RichText::new(&timer.mode).color(colour));
+                cell(ui, timer.period_ns.map_or("–".to_owned(), duration));
+                cell(ui, timer.period_ns.map_or("–".to_owned(), frequency));
+                cell(ui, timer.raised.to_string());
+                cell(ui, timer.delivered.to_string());
+                let merged = RichText::new(timer.merged.to_string()).monospace();
+                ui.label(merged.color(if timer.merged > 0 { colours.warn } else { colour }));
+                let late = &timer.lateness;
+                for ns in [late.p50_ns, late.p99_ns, late.max_ns] {
+                    cell(ui, if late.count == 0 { "–".to_owned() } else { duration(ns as f64) });
                 }
                 ui.end_row();
-                for timer in timers {
-                    let on = timer.mode != "off";
-                    let colour = if on { colours.text } else { colours.weak };
-                    let cell = |ui: &mut Ui, text: String| {
-                        ui.label(RichText::new(text).monospace().color(colour));
-                    };
-                    ui.label(RichText::new(&timer.name).color(colour).strong());
-                    ui.label(RichText::new(&timer.mode).color(colour));
-                    cell(ui, timer.period_ns.map_or("–".to_owned(), duration));
-                    cell(ui, timer.period_ns.map_or("–".to_owned(), frequency));
-                    cell(ui, timer.raised.to_string());
-                    cell(ui, timer.delivered.to_string());
-                    let merged = RichText::new(timer.merged.to_string()).monospace();
-                    ui.label(merged.color(if timer.merged > 0 { colours.warn } else { colour }));
-                    let late = &timer.lateness;
-                    for ns in [late.p50_ns, late.p99_ns, late.max_ns] {
-                        cell(ui, if late.count == 0 { "–".to_owned() } else { duration(ns as f64) });
-                    }
-                    ui.end_row();
-                }
-            },
-        );
+            }
+        });
         let text = "Ticks that come due while the guest is not looking are merged into the next: raised = delivered + merged.";
         ui.label(RichText::new(text).small().color(colours.weak));
     }

@@ -58,7 +58,7 @@ fn function(address: u32, register: u64) -> String {
     let name = known.map_or(String::new(), |(_, name)| format!(" ({name})"));
     let part = named(register & !3, &REGISTERS).map_or_else(
         || format!("register {register:#x}"),
-        |name| if register % 4 == 0 { name.to_owned() } else { format!("{name} +{}", register % 4) },
+        |name| if register.is_multiple_of(4) { name.to_owned() } else { format!("{name} +{}", register % 4) },
     );
     format!("{bus:02x}:{slot:02x}.{function}{name} {part}")
 }

@@ -21,7 +21,7 @@ fn register(access: &Access<'_>, register: u64, first: u8) -> String {
     let channel = first + (value & 3);
     match (register, access.write) {
         (0..=7, _) => {
-            let what = if register % 2 == 0 { "address" } else { "count" };
+            let what = if register.is_multiple_of(2) { "address" } else { "count" };
             access.moves(format_args!("channel {}, {what}", u64::from(first) + register / 2))
         }
         (8, false) => access.moves("status"),
