@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the benchmark compares with, builds, and prints the table: the software CPU beside Bochs and QEMU's TCG,
-# in CPU seconds on one core, and the boot of Linux. Arguments choose rows by a part of their name:
+# in CPU seconds on one core, the boot of Linux and virtio. Arguments choose rows by a part of their name:
 #   packaging/bench.sh            everything (some minutes)
 #   packaging/bench.sh SSE boot   two rows
+#   packaging/bench.sh io         virtio disk and network
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . packaging/packages.sh

@@ -7,6 +7,10 @@ use tempfile::TempDir;
 
 use crate::initramfs::Initramfs;
 
+/// The modules of virtio's transport, before any device's own.
+pub const VIRTIO: [&str; 5] =
+    ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"];
+
 /// What a guest of [`Linux`] finds mounted, before its own script runs.
 const PREAMBLE: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /sbin
@@ -26,10 +30,7 @@ impl Linux {
     /// Makes an initramfs that loads `modules` (names, in order) and runs `script`, then switches off. `None`, with
     /// the reason printed, where the packages are not installed.
     pub fn with(modules: &[&str], script: &str) -> Option<Linux> {
-        let Some(kernel) = newest_kernel() else {
-            println!("skipped: no /boot/vmlinuz-*-cloud-amd64 (package linux-image-cloud-amd64)");
-            return None;
-        };
+        let kernel = cloud_kernel()?;
         let busybox = crate::installed("/bin/busybox", "busybox-static")?;
         let version = kernel.file_name()?.to_str()?.strip_prefix("vmlinuz-")?.to_owned();
         let mut archive = Initramfs::default();
@@ -48,27 +49,43 @@ impl Linux {
         init += "\npoweroff -f\n";
         archive.add("init", 0o100_755, init.as_bytes());
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("initrd"), archive.finish()).expect("room for an initramfs");
-        Some(Linux { folder, kernel })
+        let linux = Linux { folder, kernel };
+        std::fs::write(linux.initrd(), archive.finish()).expect("room for an initramfs");
+        Some(linux)
+    }
+
+    /// The kernel's file.
+    pub fn kernel(&self) -> &Path {
+        &self.kernel
+    }
+
+    /// The initramfs's file.
+    pub fn initrd(&self) -> PathBuf {
+        self.folder.path().join("initrd")
     }
 
     /// Has `profile` boot it, with `append` on the command line.
     pub fn boot_in(&self, profile: &mut Profile, append: &str) {
         profile.direct = Some(Direct::Kernel {
             image: self.kernel.clone(),
-            initrd: Some(self.folder.path().join("initrd")),
+            initrd: Some(self.initrd()),
             append: format!("console=ttyS0 panic=-1 {append}"),
         });
     }
 }
 
-fn newest_kernel() -> Option<PathBuf> {
-    let entries = std::fs::read_dir("/boot").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let fits = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+/// Debian's cloud kernel, the newest in /boot; says what is skipped when there is none.
+pub fn cloud_kernel() -> Option<PathBuf> {
+    let files = std::fs::read_dir("/boot").into_iter().flatten().flatten().map(|file| file.path());
+    let is_kernel = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("vmlinuz-") && name.ends_with("-cloud-amd64")
     };
-    entries.filter(fits).max()
+    let newest = files.filter(is_kernel).max();
+    if newest.is_none() {
+        println!("skipped: no /boot/vmlinuz-*-cloud-amd64 (package linux-image-cloud-amd64)");
+    }
+    newest
 }
 
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {

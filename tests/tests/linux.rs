@@ -1,11 +1,10 @@
 //! Linux as distributions ship it, on the software CPU: Debian's cloud kernel to a shell and off again, with a log
 //! free of complaints, and Debian's installer to its first question.
 
-use std::path::PathBuf;
-
 use engine::Ending;
 use engine::profile::{Direct, Profile, Size};
 use machine_tests::initramfs::Initramfs;
+use machine_tests::linux::cloud_kernel;
 use machine_tests::{Guest, SOFT, installed};
 
 /// Words of a kernel that does not like its machine. "Bug" is not among them: a harmless line asks for reports.
@@ -45,19 +44,6 @@ echo STAINS $(cat /proc/sys/kernel/tainted) CLOCK $(cat /sys/devices/system/cloc
 echo ALL DONE
 poweroff -f
 ";
-
-fn cloud_kernel() -> Option<PathBuf> {
-    let files = std::fs::read_dir("/boot").into_iter().flatten().flatten();
-    let is_kernel = |name: &str| name.starts_with("vmlinuz-") && name.ends_with("-cloud-amd64");
-    let found = files
-        .map(|file| file.path())
-        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_kernel));
-    let newest = found.max();
-    if newest.is_none() {
-        println!("skipped: there is no /boot/vmlinuz-*-cloud-amd64 (package linux-image-cloud-amd64)");
-    }
-    newest
-}
 
 fn boots_to_a_shell_and_off(cpus: u32) {
     let (Some(kernel), Some(busybox)) = (cloud_kernel(), installed("/bin/busybox", "busybox-static")) else {

@@ -7,17 +7,14 @@ use std::process::Command;
 
 use engine::Ending;
 use engine::profile::{DiskBus, Network, Nic, Paravirtual, Profile, Size};
-use machine_tests::linux::Linux;
+use machine_tests::linux::{Linux, VIRTIO};
 use machine_tests::{Guest, SOFT, installed};
 
-/// The transport, before any device's module.
-const TRANSPORT: [&str; 5] =
-    ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"];
 /// Seconds a Linux guest has; many tests share the host.
 const PATIENCE: u64 = 900;
 
 fn modules(more: &[&'static str]) -> Vec<&'static str> {
-    TRANSPORT.iter().chain(more).copied().collect()
+    VIRTIO.iter().chain(more).copied().collect()
 }
 
 fn sha256(path: &Path) -> String {

@@ -1,10 +1,12 @@
-//! The benchmark: fourteen guest loops and the boot of Linux on the software CPU, on Bochs (the field's interpreter)
-//! and on QEMU's TCG (its translator), in turn, in CPU seconds. `packaging/bench.sh [loop …|boot]` gets what it
-//! needs and runs it.
+//! The benchmark: fourteen guest loops, the boot of Linux and its virtio devices on the software CPU, on Bochs (the
+//! field's interpreter) and on QEMU's TCG (its translator), in turn, in CPU seconds.
+//! `packaging/bench.sh [loop …|boot|io]` gets what it needs and runs it.
 
 mod boot;
 mod child;
 mod emulator;
+mod io;
+mod linux;
 mod loops;
 mod table;
 
@@ -43,6 +45,9 @@ fn main() {
     }
     if is_wanted("boot") {
         boot::compare(&workplace);
+    }
+    if is_wanted("io") {
+        io::compare(&workplace);
     }
 }
 
