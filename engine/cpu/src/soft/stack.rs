@@ -76,7 +76,7 @@ impl Stack {
         self.pointer = kept | moved & mask;
     }
 
-    fn linear(&self, cpu: &Cpu, offset: u64, bytes: u64) -> Fallible<u64> {
+    fn linear(&self, offset: u64, bytes: u64) -> Fallible<u64> {
         if self.long {
             let last = offset.wrapping_add(bytes - 1);
             if !is_canonical(offset) || !is_canonical(last) {
@@ -87,12 +87,13 @@ impl Stack {
         if self.segment.unusable || !within_limit(&self.segment, offset, bytes) {
             return Err(Fault::stack(self.fault_code));
         }
-        Ok(cpu.wrap_linear(self.segment.base.wrapping_add(offset)))
+        // 32 bits outside 64-bit mode, compatibility mode included (SDM 3A, 3.3.3)
+        Ok(self.segment.base.wrapping_add(offset) & 0xFFFF_FFFF)
     }
 
     /// The same, with #AC where user code asks for it.
     fn aligned_linear(&self, cpu: &Cpu, offset: u64, bytes: u64) -> Fallible<u64> {
-        let linear = self.linear(cpu, offset, bytes)?;
+        let linear = self.linear(offset, bytes)?;
         if self.cpl == 3 && cpu.checks_alignment() && linear & (bytes - 1) != 0 {
             return Err(Fault::alignment_check());
         }

@@ -104,9 +104,12 @@ fn invlpg(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     }
     cpu.require_ring_0()?;
     let (segment, offset) = cpu.effective_address(instruction);
-    let has_base = !cpu.is_64_bit() || segment >= crate::registers::segment::FS;
-    let base = if has_base { cpu.segments[segment].base } else { 0 };
-    let linear = cpu.wrap_linear(base.wrapping_add(offset));
+    let base = cpu.segments[segment].base;
+    let linear = match cpu.is_64_bit() {
+        true if segment < crate::registers::segment::FS => offset,
+        true => base.wrapping_add(offset),
+        false => base.wrapping_add(offset) & 0xFFFF_FFFF, // compatibility mode too
+    };
     if is_canonical(linear) {
         cpu.flush_page(linear);
     }

@@ -144,6 +144,27 @@ fn in_ia_32e_mode_code_may_be_64_bit_or_compatible_but_not_both() {
 }
 
 #[test]
+fn a_stack_with_a_base_wraps_at_4_gib_in_compatibility_mode() {
+    let (mut cpu, bus) = long();
+    bus.put32(0x7000, 0x1234_5678);
+    cpu.with_bus(&bus, |cpu| {
+        assert_eq!(cpu.far_jump(CODE_0, 0x600), Ok(()));
+        cpu.segments[segment::SS].base = 0x1000_0000;
+        cpu.set_segment(segment::SS, cpu.segments[segment::SS]);
+        cpu.general[4] = 0xF000_7000;
+        assert_eq!(cpu.pop(4), Ok(0x1234_5678), "not at 0x1_0000_7000");
+        assert_eq!(cpu.push(0x9ABC_DEF0, 4), Ok(()));
+        cpu.general[4] = 0x1000_0000;
+        assert!(cpu.pop(4).is_err());
+        assert_eq!(cpu.cr2, 0x2000_0000);
+        cpu.general[4] = 0xFFF0_0000;
+        assert!(cpu.pop(4).is_err());
+        assert_eq!(cpu.cr2, 0x0FF0_0000);
+    });
+    assert_eq!(bus.get32(0x7000), 0x9ABC_DEF0);
+}
+
+#[test]
 fn a_64_bit_call_gate_pushes_qwords_on_rsp0() {
     let (mut cpu, bus) = long();
     put_gdt(&bus, FREE, gate(LONG_0, 0x9000, 0xEC, 0));

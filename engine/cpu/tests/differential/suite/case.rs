@@ -126,9 +126,15 @@ impl Case {
         })
     }
 
-    /// Whether code at `rip` of a segment is in the middle of one of the instructions.
-    pub fn is_inside_an_item(&self, selector: u16, rip: u64) -> bool {
-        let base = if selector == descriptors::CODE_64 { 0 } else { descriptors::segment(selector).base };
+    /// Whether code at `rip` of a segment is in the case's own code, but not as it was looked at: in the middle of
+    /// an instruction, or in another mode.
+    pub fn is_astray(&self, selector: u16, rip: u64) -> bool {
+        let segment = descriptors::segment(selector);
+        let (base, mode) = match selector {
+            descriptors::CODE_64 => (0, Mode::Bits64),
+            _ if segment.is_big() => (segment.base, Mode::Bits32),
+            _ => (segment.base, Mode::Bits16),
+        };
         let offset = rip.wrapping_add(base).wrapping_sub(super::window::BASE + self.code_at as u64);
         let mut at = 0;
         let begins = self.items.iter().any(|item| {
@@ -136,7 +142,7 @@ impl Case {
             at += item.bytes.len() as u64;
             here == offset
         });
-        offset < at && !begins
+        offset < at && !(begins && mode == self.mode)
     }
 
     /// Flags that are undefined at `rip`.
@@ -170,13 +176,22 @@ impl Outcome {
                 self.selectors[segment] = 0; // the way out of the kernel clears the RPL of null selectors
             }
         }
-        if self.vector == 14 && self.address >> 47 != 0 {
+        // the kernel's half, and the page below it that Linux keeps empty
+        if self.vector == 14 && self.address >= 0x7FFF_FFFF_F000 {
             self.error &= !1;
         }
         if let Some(fpu) = &mut self.fpu {
             (fpu.opcode, fpu.instruction, fpu.data) = (0, 0, 0);
         }
         self
+    }
+}
+
+impl Outcome {
+    /// The exception in short.
+    pub fn ending(&self) -> String {
+        let error = if matches!(self.error, 0..=7) { self.error.to_string() } else { "selector".into() };
+        format!("#{}({error})", self.vector)
     }
 }
 

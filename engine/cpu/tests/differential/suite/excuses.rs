@@ -1,7 +1,7 @@
 //! Differences that the manual leaves open or that this host's maker decides otherwise than the SDM: each narrow,
 //! counted, and printed with its reason.
 
-use iced_x86::Mnemonic;
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::case::{Case, Mode, Outcome};
 
@@ -12,23 +12,67 @@ const MEMORY_FAULTS: [u8; 3] = [12, 13, 14];
 pub fn excuse_with_memory(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'static str> {
     if software.vector == 13
         && case.item_at(software.rip).is_some_and(|item| is_sha(item.instruction.mnemonic()))
-        && (host.rip != software.rip || MEMORY_FAULTS.contains(&host.vector))
+        && (host.rip != software.rip || host.vector == 17 || MEMORY_FAULTS.contains(&host.vector))
     {
         return Some("SDM 2B, SHA1MSG1: exceptions type 4 check alignment; AMD's processors do not");
+    }
+    if wraps_in_parts(case, host, software) {
+        return Some(
+            "SDM 3A 5.3: an operand across 64 KiB violates the limit; AMD's processors wrap the parts of x87 ones",
+        );
     }
     let instruction = &case.item_at(host.rip)?.instruction;
     let is_masked =
         matches!(instruction.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu);
-    if is_masked && MEMORY_FAULTS.contains(&host.vector) && case.item_at(software.rip).is_none() {
+    let went_on = software.rip > host.rip || case.item_at(software.rip).is_none();
+    if is_masked && MEMORY_FAULTS.contains(&host.vector) && went_on {
         return Some(
             "SDM 2B, MASKMOVQ: whether bytes that are not written fault is implementation dependent",
         );
+    }
+    if host.vector == 17 && instruction.memory_size().size() >= 16 && went_on {
+        return Some(
+            "SDM 3A 6.15: whether 16 bytes and more that are not aligned raise #AC is the model's; AMD's do",
+        );
+    }
+    if instruction.mnemonic() == Mnemonic::Pop
+        && matches!(host.vector, 12 | 14 | 17)
+        && instruction.op0_register().is_segment_register()
+        && (went_on || software.rip == host.rip)
+    {
+        return Some("SDM 2B, POP: how many bytes a wide pop of a segment register reads is the model's");
     }
     let is_far_call = instruction.is_call_far() || instruction.is_call_far_indirect();
     let switched = software.selectors[1] != host.selectors[1];
     let pushed_first = host.rip == software.rip && host.general == software.general && software.vector == 13;
     (is_far_call && MEMORY_FAULTS.contains(&host.vector) && (switched || pushed_first))
         .then_some("SDM 2A, CALL: whether a far call pushes before it checks and switches is the maker's")
+}
+
+/// Whether the software CPU refused an x87 operand of many parts across the end of 64 KiB, and the host did not.
+fn wraps_in_parts(case: &Case, host: &Outcome, software: &Outcome) -> bool {
+    use Mnemonic::*;
+    let Some(item) = case.item_at(software.rip) else { return false };
+    let instruction = &item.instruction;
+    let has_parts = matches!(instruction.mnemonic(), Fld | Fstp | Fbld | Fbstp | Fldenv | Frstor | Fxrstor)
+        && instruction.memory_size().size() >= 10;
+    has_parts
+        && matches!(software.vector, 12 | 13)
+        && (host.rip != software.rip || host.vector == 14)
+        && offset_16(instruction, software)
+            .is_some_and(|offset| offset + instruction.memory_size().size() as u64 > 0x1_0000)
+}
+
+/// Offset of a memory operand with a 16-bit address.
+fn offset_16(instruction: &Instruction, registers: &Outcome) -> Option<u64> {
+    let operand = (0..instruction.op_count()).find(|&n| instruction.op_kind(n) == OpKind::Memory)?;
+    let (base, index) = (instruction.memory_base(), instruction.memory_index());
+    let is_narrow = base.size() == 2 || index.size() == 2 || instruction.memory_displ_size() == 2;
+    let value = |register: Register, _: usize, _: usize| match register.is_segment_register() {
+        true => Some(0),
+        false => Some(registers.general[register.full_register() as usize - Register::RAX as usize] & 0xFFFF),
+    };
+    if is_narrow { instruction.virtual_address(operand, 0, value) } else { None }
 }
 
 fn is_sha(mnemonic: Mnemonic) -> bool {
@@ -84,13 +128,8 @@ pub fn excuse(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'stati
         Call if same_place && both_memory => {
             Some("SDM 3A 6.9: whether the push or the target of a call faults first is not defined")
         }
-        Retf if same_place && host.vector == 17 && MEMORY_FAULTS.contains(&software.vector) => {
+        Retf | Call if same_place && host.vector == 17 && MEMORY_FAULTS.contains(&software.vector) => {
             Some("SDM 3A 6.9: the order of checks of one instruction is not defined")
-        }
-        Pop if matches!(host.vector, 12 | 14 | 17)
-            && item.instruction.op0_register().is_segment_register() =>
-        {
-            Some("SDM 2B, POP: how many bytes a wide pop of a segment register reads is the model's")
         }
         Maskmovq | Maskmovdqu | Vmaskmovdqu if same_place && both_memory => {
             Some("SDM 2B, MASKMOVQ: which byte faults, and MMX state then, are implementation dependent")

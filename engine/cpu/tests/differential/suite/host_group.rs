@@ -20,6 +20,10 @@ use super::report::{Group, Tally};
 use super::software::Software;
 use super::window::{self, RIGHTS};
 
+/// Code that was not looked at may be what no maker's processors do alike.
+const ASTRAY: &str =
+    "it leads into the middle of an instruction, to its own code in another mode, or to code it changed";
+
 /// Both processors, and windows that are equal between cases.
 pub struct Bench {
     host: Host,
@@ -80,29 +84,23 @@ impl Bench {
         signals::begin(number);
         let mut random = Random::of_case(seed, group.name, number);
         let Some(case) = generate(&self.catalogues[&group.mode], group.plan, &mut random) else {
-            return into.count(Tally::Unfit);
+            return into.refuse("chance made no case");
         };
         if verbose {
             println!("{case}");
         }
-        let code = case.code();
-        self.host.put_code(case.code_at, &code);
-        self.software.window()[window::CODE..window::CODE_END]
-            .copy_from_slice(&self.host.window()[window::CODE..window::CODE_END]);
-        for (at, bytes) in &case.pokes {
-            self.host.window()[*at..*at + bytes.len()].copy_from_slice(bytes);
-            self.software.window()[*at..*at + bytes.len()].copy_from_slice(bytes);
-        }
+        self.prepare(&case);
         let theirs = self.host.run(&case);
         let ours = self.software.run(&case);
         let verdict = match (theirs, ours) {
-            (Ran::Unfit, _) | (_, None) => Verdict::Unfit,
+            (Ran::Refused(reason), _) => Verdict::Refused(reason),
+            (_, None) => Verdict::Refused("it goes round and round"),
             (Ran::Ended(theirs), Some(ours)) => self.judge(&case, theirs, ours, verbose),
         };
         self.restore(&case, matches!(verdict, Verdict::Agreed(_)));
         match verdict {
-            Verdict::Unfit => into.count(Tally::Unfit),
-            Verdict::Excused(reason) => into.excuse(reason),
+            Verdict::Refused(reason) => into.refuse(reason),
+            Verdict::Excused(reason, way) => into.excuse(reason, way),
             Verdict::Agreed(rip) => {
                 let ran = case.item_at(rip).is_none();
                 if group.plan != Plan::Sequence {
@@ -118,6 +116,24 @@ impl Bench {
         }
     }
 
+    /// Puts code and data of a case into both windows.
+    fn prepare(&mut self, case: &Case) {
+        self.host.put_code(case.code_at, &case.code());
+        self.software.window()[window::CODE..window::CODE_END]
+            .copy_from_slice(&self.host.window()[window::CODE..window::CODE_END]);
+        for (at, bytes) in &case.pokes {
+            self.host.window()[*at..*at + bytes.len()].copy_from_slice(bytes);
+            self.software.window()[*at..*at + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
+    /// Whether the case leads through code that was not looked at.
+    fn goes_astray(&mut self, case: &Case) -> bool {
+        self.restore(case, false);
+        self.prepare(case);
+        self.software.goes_astray(case)
+    }
+
     /// Every form the `host` model does not offer raises #UD, in each mode.
     pub fn absent(&mut self, seed: u64) -> Group {
         let mut group = Group::new("absent");
@@ -126,7 +142,7 @@ impl Bench {
             for (number, entry) in catalogue.absent.iter().enumerate() {
                 let (code, template) = entry.choose(&mut random);
                 let Some(case) = absent_case(*mode, code, &template, &mut random) else {
-                    group.count(Tally::Unfit);
+                    group.refuse("chance made no case");
                     continue;
                 };
                 let at = case.code_at;
@@ -147,8 +163,8 @@ impl Bench {
     }
 
     fn judge(&mut self, case: &Case, theirs: Outcome, ours: Outcome, verbose: bool) -> Verdict {
-        if case.is_inside_an_item(theirs.selectors[1], theirs.rip) {
-            return Verdict::Unfit; // a branch led there, and on through code nobody looked at
+        if case.is_astray(theirs.selectors[1], theirs.rip) {
+            return Verdict::Refused(ASTRAY);
         }
         let undefined = case.undefined_at(theirs.rip) & ARITHMETIC;
         let rip = theirs.rip;
@@ -162,12 +178,12 @@ impl Bench {
             return Verdict::Agreed(rip);
         }
         if let Some(reason) = excuse_with_memory(case, &theirs, &ours) {
-            return Verdict::Excused(reason);
+            return Verdict::Excused(reason, way(case, &theirs, &ours));
         }
         if memory.is_none()
             && let Some(reason) = excuse(case, &theirs, &ours)
         {
-            return Verdict::Excused(reason);
+            return Verdict::Excused(reason, way(case, &theirs, &ours));
         }
         let mut text =
             format!("host     {raw_theirs}\nsoftware {raw_ours}\n(flags ignored: {undefined:#x})\n");
@@ -185,6 +201,9 @@ impl Bench {
         }
         if let Some(memory) = memory {
             text += &memory;
+        }
+        if self.goes_astray(case) {
+            return Verdict::Refused(ASTRAY);
         }
         Verdict::Differ(text)
     }
@@ -248,10 +267,17 @@ fn absent_case(mode: Mode, code: Code, template: &Template, random: &mut Random)
     })
 }
 
+/// In which way two outcomes differ.
+fn way(case: &Case, host: &Outcome, software: &Outcome) -> String {
+    let code = case.item_at(software.rip).or_else(|| case.item_at(host.rip));
+    let code = code.map(|item| format!("{:?}", item.instruction.code())).unwrap_or_default();
+    format!("{code}: host {}, software {}", host.ending(), software.ending())
+}
+
 enum Verdict {
-    Unfit,
+    Refused(&'static str),
     /// They differ, and may.
-    Excused(&'static str),
+    Excused(&'static str, String),
     /// Ended here.
     Agreed(u64),
     Differ(String),

@@ -39,6 +39,9 @@ use self::system_group::SystemBench;
 /// Differences of one group that are shown in full.
 const SHOWN: usize = 12;
 
+/// Differences of one group whose numbers are listed.
+const LISTED: usize = 100;
+
 /// At most so many cases of each group on KVM, where each takes a machine a run.
 const KVM_CASES: u64 = 5_000;
 
@@ -229,9 +232,11 @@ impl fmt::Display for Report {
             }
             if let Some(case) = group.differing.first() {
                 let (name, seed) = (group.name, self.seed);
+                let others = &group.differing[..group.differing.len().min(LISTED)];
                 writeln!(
                     f,
-                    "again: cargo run --release -p cpu --example differential -- --seed {seed} --only {name} --case {case}\n"
+                    "again: cargo run --release -p cpu --example differential -- --seed {seed} --only {name} --case {case}\n\
+                     (cases that differ: {others:?})\n"
                 )?;
             }
         }

@@ -7,6 +7,9 @@ use iced_x86::Code;
 
 use super::case::Mode;
 
+/// Ways of one excuse that are told.
+const WAYS: usize = 40;
+
 /// How a case went, but for differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tally {
@@ -14,8 +17,6 @@ pub enum Tally {
     Agreed,
     /// Ended in an exception before that, the same one.
     AgreedOnFault,
-    /// The oracle cannot run it, or chance made no case.
-    Unfit,
 }
 
 /// The totals of one group.
@@ -27,8 +28,6 @@ pub struct Group {
     pub agreed: u64,
     /// Cases that ended in the same exception.
     pub faulted: u64,
-    /// Cases nobody could judge.
-    pub unfit: u64,
     /// Numbers of the cases that differ.
     pub differing: Vec<u64>,
     /// Differences by what they are about: how many, and the first in full.
@@ -37,9 +36,9 @@ pub struct Group {
     pub covered: BTreeMap<Mode, BTreeSet<u16>>,
     /// Forms that only ever ended in an exception.
     pub only_faulted: BTreeMap<Mode, BTreeSet<u16>>,
-    /// Cases that differ where they may: reason, how many.
-    pub excused: BTreeMap<&'static str, u64>,
-    /// Cases the oracle cannot run: why, how many.
+    /// Cases that differ where they may: reason, and how many differ in which way.
+    pub excused: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    /// Cases nobody could judge: why, how many.
     pub refused: BTreeMap<String, u64>,
     /// Why the group did not run.
     pub skipped: Option<String>,
@@ -56,16 +55,15 @@ impl Group {
         match tally {
             Tally::Agreed => self.agreed += 1,
             Tally::AgreedOnFault => self.faulted += 1,
-            Tally::Unfit => self.unfit += 1,
         }
     }
 
-    /// Counts a difference that is none.
-    pub fn excuse(&mut self, reason: &'static str) {
-        *self.excused.entry(reason).or_default() += 1;
+    /// Counts a difference that is none, and in which way it was one.
+    pub fn excuse(&mut self, reason: &'static str, way: String) {
+        *self.excused.entry(reason).or_default().entry(way).or_default() += 1;
     }
 
-    /// Counts a case the oracle cannot run.
+    /// Counts a case nobody can judge.
     pub fn refuse(&mut self, reason: &str) {
         *self.refused.entry(reason.to_owned()).or_default() += 1;
     }
@@ -85,9 +83,9 @@ impl Group {
 
     /// Cases in all.
     pub fn cases(&self) -> u64 {
-        let excused: u64 = self.excused.values().sum();
+        let excused: u64 = self.excused.values().flat_map(BTreeMap::values).sum();
         let refused: u64 = self.refused.values().sum();
-        self.agreed + self.faulted + self.unfit + excused + refused + self.differing.len() as u64
+        self.agreed + self.faulted + excused + refused + self.differing.len() as u64
     }
 }
 
@@ -98,12 +96,21 @@ impl fmt::Display for Group {
         }
         let (cases, agreed, faulted) = (self.cases(), self.agreed, self.faulted);
         write!(f, "{:18} {cases:>10} cases: {agreed} agree, {faulted} agree on an exception, ", self.name)?;
-        write!(f, "{} not judged, {} differ", self.unfit, self.differing.len())?;
+        write!(f, "{} differ", self.differing.len())?;
         for (reason, count) in &self.refused {
             write!(f, "\n    {count} not judged: {reason}")?;
         }
-        for (reason, count) in &self.excused {
-            write!(f, "\n    {count} differ where they may: {reason}")?;
+        for (reason, ways) in &self.excused {
+            write!(f, "\n    {} differ where they may: {reason}", ways.values().sum::<u64>())?;
+            let mut ways: Vec<_> = ways.iter().collect();
+            ways.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+            for (way, count) in ways.iter().take(WAYS) {
+                write!(f, "\n        {count} {way}")?;
+            }
+            if let Some(others) = ways.get(WAYS..).filter(|others| !others.is_empty()) {
+                let count: u64 = others.iter().map(|(_, count)| **count).sum();
+                write!(f, "\n        {count} in {} other ways", others.len())?;
+            }
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use cpu::{Pins, Registers, RunLimit, Segment, Stop, Table};
 use super::bus::Bus;
 use super::case::{Case, Mode, Outcome};
 use super::descriptors;
+use super::forms;
+use super::masks::{why_not_compared, why_not_on_host};
 use super::window::{BASE, BYTES, PAGES, RIGHTS, Rights};
 
 /// Guest-physical places: page tables, descriptor tables, the window.
@@ -25,6 +27,9 @@ const KERNEL: u64 = 0xFFFF_8000_0000_0000;
 
 /// Instructions a case may take.
 const LIMIT: u64 = 100_000;
+
+/// Instructions of a case's way that are looked at.
+const STEPS: usize = 500;
 
 /// The software CPU and its guest.
 pub struct Software {
@@ -96,24 +101,7 @@ impl Software {
 
     /// Runs a case on the window as it is; `None` if it does not come to an end.
     pub fn run(&mut self, case: &Case) -> Option<Outcome> {
-        let registers = &mut self.registers;
-        registers.general = case.general;
-        registers.rip = case.ip();
-        registers.rflags = case.flags;
-        registers.cr2 = 0;
-        registers.halted = false;
-        for (segment, selector) in registers.segments.iter_mut().zip(case.selectors) {
-            *segment = descriptors::segment(selector);
-        }
-        if case.mode == Mode::Bits64 {
-            registers.segments[segment::FS].base = case.bases[0];
-            registers.segments[segment::GS].base = case.bases[1];
-        }
-        *registers.fpu = match &case.fpu {
-            Some(fpu) => FpuArea { bytes: **fpu }.to_fpu(),
-            None => Fpu::default(),
-        };
-        self.cpu.set_registers(registers);
+        self.load(case);
         let stop = self.cpu.run(&self.bus, RunLimit { instructions: LIMIT });
         let Stop::Shutdown(records) = stop else {
             assert_eq!(stop, Stop::Limit, "a user without an IDT can only fault");
@@ -132,5 +120,54 @@ impl Software {
             address: first.address.unwrap_or(0),
             fpu: case.fpu.is_some().then_some(state.fpu),
         })
+    }
+
+    /// Whether a case, on the window as it is, leads through code that was not looked at when it was made: the
+    /// middle of an instruction, its own code in another mode, or code it changed.
+    pub fn goes_astray(&mut self, case: &Case) -> bool {
+        self.load(case);
+        for _ in 0..STEPS {
+            let now = self.cpu.registers();
+            let (selector, rip) = (now.segments[segment::CS].selector, now.rip);
+            if case.is_astray(selector, rip) {
+                return true;
+            }
+            if let Some(item) = case.item_at(rip)
+                && selector == case.selectors[1]
+            {
+                let at = (rip + case.code_base() - BASE) as usize;
+                let code = &self.window()[at..(at + 15).min(BYTES)];
+                let found = forms::decode(case.mode, code, rip);
+                let is_changed = !code.starts_with(&item.bytes);
+                if is_changed && (why_not_on_host(&found).or(why_not_compared(&found, code))).is_some() {
+                    return true;
+                }
+            }
+            if self.cpu.run(&self.bus, RunLimit { instructions: 1 }) != Stop::Step {
+                break;
+            }
+        }
+        false
+    }
+
+    fn load(&mut self, case: &Case) {
+        let registers = &mut self.registers;
+        registers.general = case.general;
+        registers.rip = case.ip();
+        registers.rflags = case.flags;
+        registers.cr2 = 0;
+        registers.halted = false;
+        for (segment, selector) in registers.segments.iter_mut().zip(case.selectors) {
+            *segment = descriptors::segment(selector);
+        }
+        if case.mode == Mode::Bits64 {
+            registers.segments[segment::FS].base = case.bases[0];
+            registers.segments[segment::GS].base = case.bases[1];
+        }
+        *registers.fpu = match &case.fpu {
+            Some(fpu) => FpuArea { bytes: **fpu }.to_fpu(),
+            None => Fpu::default(),
+        };
+        self.cpu.set_registers(registers);
     }
 }

@@ -68,7 +68,7 @@ impl SystemBench {
             Ok(theirs) => (theirs, ours),
             Err(reason) => return into.refuse(&reason),
         }) else {
-            return into.count(Tally::Unfit);
+            return into.refuse("the software CPU comes to no end");
         };
         let mut text = String::new();
         if end != our_end {
@@ -90,15 +90,19 @@ impl SystemBench {
             let (a, b) = (&a[at..(at + 16).min(BYTES)], &b[at..(at + 16).min(BYTES)]);
             let _ = writeln!(text, "  memory[{at:#x}]: kvm {a:02x?} software {b:02x?}");
         }
-        if !text.is_empty()
-            && let Some(reason) = kvm_is_wrong(&guest, &theirs, &ours)
-        {
-            return into.excuse(reason);
-        }
         if text.is_empty() {
             return into.count(if end == End::Halted { Tally::Agreed } else { Tally::AgreedOnFault });
         }
-        into.differ(number, &about(&guest), &format!("{}{text}", describe(&guest)));
+        let way = format!(
+            "{}, kvm {}, software {}",
+            about(&guest),
+            outcome(&theirs, self.oracle.memory()),
+            outcome(&ours, self.bus.memory())
+        );
+        if let Some(reason) = kvm_is_wrong(&guest, &theirs, &ours) {
+            return into.excuse(reason, way);
+        }
+        into.differ(number, &way, &format!("{}{text}", describe(&guest)));
     }
 
     fn software(&mut self, guest: &Guest) -> Option<(End, Registers)> {
@@ -202,6 +206,22 @@ fn decoded(guest: &Guest) -> iced_x86::Instruction {
     let code = &guest.memory[CODE as usize..CODE as usize + 16];
     let bits = guest.kind.bits();
     iced_x86::Decoder::with_ip(bits, code, CODE, iced_x86::DecoderOptions::NONE).decode()
+}
+
+/// Where a guest ended: in the handler of an exception, with its error code if it has one, or elsewhere.
+fn outcome(registers: &Registers, memory: &[u8]) -> String {
+    let Some(vector) = vector(registers) else { return format!("at {:#x}", registers.rip) };
+    let top = registers.general[4].wrapping_add(registers.segments[2].base) as usize;
+    match (vector, memory.get(top..top + 4)) {
+        (8 | 10..=14 | 17, Some(code)) => format!("#{vector}({:02x}{:02x})", code[1], code[0]),
+        _ => format!("#{vector}"),
+    }
+}
+
+/// The exception whose handler a guest ended in.
+fn vector(registers: &Registers) -> Option<u64> {
+    let at = registers.rip.wrapping_sub(HANDLERS + 1);
+    (at < 64 * 16 && at % 16 == 0).then_some(at / 16)
 }
 
 fn about(guest: &Guest) -> String {

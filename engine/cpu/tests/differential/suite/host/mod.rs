@@ -25,8 +25,8 @@ const TRIES: usize = 3;
 pub enum Ran {
     /// It ended with an exception.
     Ended(Outcome),
-    /// It goes round and round, or wants something of the host's kernel.
-    Unfit,
+    /// It cannot be run here, and why.
+    Refused(&'static str),
 }
 
 /// The host as an oracle. One in a process.
@@ -143,11 +143,11 @@ impl Host {
             unsafe { enter::enter() };
             match control.signal {
                 libc::SIGPROF => {}
-                libc::SIGSYS => return Ran::Unfit,
+                libc::SIGSYS => return Ran::Refused("a system call would have reached the host's kernel"),
                 _ => return Ran::Ended(self.outcome(case)),
             }
         }
-        Ran::Unfit
+        Ran::Refused("it goes round and round")
     }
 
     fn outcome(&self, case: &Case) -> Outcome {
