@@ -282,14 +282,19 @@ impl Cpu {
         Ok(())
     }
 
-    /// Raises whatever a write of `bytes` (at most 4096) bytes would raise, and writes nothing.
+    /// Raises whatever a write of an operand would raise, and writes nothing.
     pub fn prepare_write(&mut self, segment: usize, offset: u64, bytes: u64) -> Fallible<()> {
-        let linear = self.linear(segment, offset, bytes, true)?;
         if bytes.is_power_of_two() {
-            self.check_explicit(segment, linear, bytes)?; // one operand, not a block of them
-        } else {
-            self.check_canonical(segment, linear, bytes)?;
+            let linear = self.linear(segment, offset, bytes, true)?;
+            self.check_explicit(segment, linear, bytes)?;
         }
+        self.prepare_block(segment, offset, bytes)
+    }
+
+    /// The same for a run of `bytes` (at most 4096) bytes, which has no alignment.
+    pub fn prepare_block(&mut self, segment: usize, offset: u64, bytes: u64) -> Fallible<()> {
+        let linear = self.linear(segment, offset, bytes, true)?;
+        self.check_canonical(segment, linear, bytes)?;
         let (first, second) = self.places(linear, bytes as usize, Access::Write, self.privilege())?;
         self.count_device_write(first, second)
     }

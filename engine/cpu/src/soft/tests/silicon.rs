@@ -83,6 +83,33 @@ fn a_misaligned_x87_store_is_refused_before_anything_is_computed() {
 }
 
 #[test]
+fn a_misaligned_store_of_80_bits_leaves_the_x87_stack_alone() {
+    let (mut cpu, bus) = user();
+    cpu.cr0 |= CR0_AM;
+    cpu.system_flags |= flag::AC;
+    cpu.update_mode();
+    cpu.general[3] = DATA + 4;
+    // FLD1; FSTP TBYTE [RBX], whose alignment is that of a qword
+    assert_eq!(run(&mut cpu, &bus, &[0xD9, 0xE8, 0xDB, 0x3B]), (17, 2));
+    let fpu = cpu.registers().fpu;
+    assert_eq!((fpu.status >> 11 & 7, fpu.tags), (7, 0x80));
+}
+
+#[test]
+fn a_saved_x87_state_is_aligned_as_its_operand_size() {
+    let (mut cpu, bus) = user();
+    cpu.cr0 |= CR0_AM;
+    cpu.system_flags |= flag::AC;
+    cpu.update_mode();
+    cpu.general[3] = DATA + 2;
+    // FLD1; FNSAVE [RBX] and FRSTOR [RBX] with 16-bit layout; FNSAVE [RBX] with 32-bit layout
+    let code = [0xD9, 0xE8, 0x66, 0xDD, 0x33, 0x66, 0xDD, 0x23, 0xDD, 0x33];
+    assert_eq!(run(&mut cpu, &bus, &code), (17, 8));
+    let fpu = cpu.registers().fpu;
+    assert_eq!((fpu.status >> 11 & 7, fpu.tags), (7, 0x80));
+}
+
+#[test]
 fn masked_moves_are_never_misaligned() {
     let (mut cpu, bus) = user();
     if !cpu.model.offers(Feature::Avx) {

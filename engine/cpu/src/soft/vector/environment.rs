@@ -61,6 +61,11 @@ impl Layout {
     const fn bytes(self) -> usize {
         if self.wide { 28 } else { 14 }
     }
+
+    /// SDM 3A, table 6-7: 4 or 2, as the operand size.
+    const fn alignment(self) -> u64 {
+        if self.wide { 4 } else { 2 }
+    }
 }
 
 impl Cpu {
@@ -159,6 +164,7 @@ pub fn fnstenv(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     let layout = Layout::of(cpu, instruction);
     cpu.take_x87();
     let image = cpu.x87_environment(layout);
+    cpu.check_user_alignment(segment, offset, layout.alignment())?;
     cpu.write_block(segment, offset, &image[..layout.bytes()])?;
     cpu.fpu.bytes[0] |= 0x3F;
     let status = with_summary(word(&cpu.fpu.bytes, 2), word(&cpu.fpu.bytes, 0));
@@ -178,6 +184,7 @@ pub fn fnsave(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     for n in 0..8 {
         image[start + 10 * n..start + 10 * n + 10].copy_from_slice(&cpu.fpu.bytes[32 + 16 * n..42 + 16 * n]);
     }
+    cpu.check_user_alignment(segment, offset, layout.alignment())?;
     cpu.write_block(segment, offset, &image[..start + 80])?;
     cpu.reset_x87();
     Ok(Flow::Next)
@@ -194,6 +201,7 @@ pub fn fldenv(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     }
     let mut image = [0; 28];
     cpu.read_block(segment, offset, &mut image[..layout.bytes()])?;
+    cpu.check_user_alignment(segment, offset, layout.alignment())?;
     cpu.set_x87_environment(layout, &image);
     Ok(Flow::Next)
 }
@@ -210,6 +218,7 @@ pub fn frstor(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     let mut image = [0; 108];
     let start = layout.bytes();
     cpu.read_block(segment, offset, &mut image[..start + 80])?;
+    cpu.check_user_alignment(segment, offset, layout.alignment())?;
     cpu.set_x87_environment(layout, &image);
     for n in 0..8 {
         cpu.fpu.bytes[32 + 16 * n..42 + 16 * n].copy_from_slice(&image[start + 10 * n..start + 10 * n + 10]);

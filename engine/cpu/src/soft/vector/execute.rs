@@ -89,6 +89,9 @@ fn take_operand(cpu: &mut Cpu, place: (usize, u64), form: &Form) -> Fallible<()>
     }
     if form.writes && form.prepares {
         cpu.prepare_write(place.0, place.1, u64::from(form.bytes))?;
+        if form.bytes == 10 {
+            cpu.check_user_alignment(place.0, place.1, 8)?;
+        }
     }
     Ok(())
 }
@@ -124,12 +127,24 @@ impl Cpu {
 
     /// #GP unless a linear address is a multiple of `mask` + 1.
     pub(super) fn check_alignment(&self, segment: usize, offset: u64, mask: u64) -> Fallible<()> {
-        let in_long_data = self.mode & mode::LONG != 0 && segment < segment::FS;
-        let base = if in_long_data { 0 } else { self.segments[segment].base };
-        if offset.wrapping_add(base) & mask != 0 {
+        if self.linear_of(segment, offset) & mask != 0 {
             return Err(Fault::general_protection(0));
         }
         Ok(())
+    }
+
+    /// #AC unless a linear address is a multiple of `bytes`, where user code asks for it (SDM 3A, table 6-7).
+    pub(super) fn check_user_alignment(&self, segment: usize, offset: u64, bytes: u64) -> Fallible<()> {
+        if self.checks_alignment() && self.linear_of(segment, offset) & (bytes - 1) != 0 {
+            return Err(Fault::alignment_check());
+        }
+        Ok(())
+    }
+
+    fn linear_of(&self, segment: usize, offset: u64) -> u64 {
+        let in_long_data = self.mode & mode::LONG != 0 && segment < segment::FS;
+        let base = if in_long_data { 0 } else { self.segments[segment].base };
+        offset.wrapping_add(base)
     }
 
     /// Reads the memory operand into the bounce buffer.
@@ -156,6 +171,9 @@ impl Cpu {
             _ => {
                 let mut buffer = [0; 64];
                 self.read_block(segment, offset, &mut buffer[..bytes as usize])?;
+                if bytes == 10 {
+                    self.check_user_alignment(segment, offset, 8)?;
+                }
                 self.vector.frame.bounce = buffer;
             }
         }
@@ -192,16 +210,22 @@ impl Cpu {
         }
     }
 
+    /// Bytes of one access to a block: where alignment is checked, the block's is its owner's to check.
+    fn block_step(&self) -> usize {
+        if self.checks_alignment() { 1 } else { 8 }
+    }
+
     /// Reads a run of bytes (at most 4096), all checked before the first is read.
     pub(super) fn read_block(&mut self, segment: usize, offset: u64, bytes: &mut [u8]) -> Fallible<()> {
         self.prepare_read(segment, offset, bytes.len() as u64)?;
+        let step = self.block_step();
         let mut at = 0;
         while at < bytes.len() {
             let here = offset.wrapping_add(at as u64);
-            if bytes.len() - at >= 8 {
+            if step == 8 && bytes.len() - at >= 8 {
                 bytes[at..at + 8].copy_from_slice(&self.read::<u64>(segment, here)?.to_le_bytes());
                 at += 8;
-            } else if bytes.len() - at >= 2 {
+            } else if step == 8 && bytes.len() - at >= 2 {
                 bytes[at..at + 2].copy_from_slice(&self.read::<u16>(segment, here)?.to_le_bytes());
                 at += 2;
             } else {
@@ -214,7 +238,13 @@ impl Cpu {
 
     /// Writes a run of bytes (at most 4096), all checked before the first is written.
     pub(super) fn write_block(&mut self, segment: usize, offset: u64, bytes: &[u8]) -> Fallible<()> {
-        self.prepare_write(segment, offset, bytes.len() as u64)?;
+        self.prepare_block(segment, offset, bytes.len() as u64)?;
+        if self.block_step() == 1 {
+            for (at, byte) in bytes.iter().enumerate() {
+                self.write::<u8>(segment, offset.wrapping_add(at as u64), *byte)?;
+            }
+            return Ok(());
+        }
         let mut chunks = bytes.chunks_exact(8);
         let mut here = offset;
         for chunk in &mut chunks {

@@ -43,6 +43,7 @@ pub struct Item {
 
 /// A case before it runs.
 #[derive(Clone)]
+#[derive(Clone)]
 pub struct Case {
     /// Kind of code.
     pub mode: Mode,
@@ -143,6 +144,30 @@ impl Case {
             here == offset
         });
         offset < at && !(begins && mode == self.mode)
+    }
+
+    /// The instruction an outcome is at, whichever segment names it.
+    pub fn item_of(&self, outcome: &Outcome) -> Option<&Item> {
+        let base = match outcome.selectors[1] {
+            descriptors::CODE_64 => 0,
+            selector => descriptors::segment(selector).base,
+        };
+        self.item_at(outcome.rip.wrapping_add(base).wrapping_sub(self.code_base()))
+    }
+
+    /// The same with the instructions that are in the window now: code may have changed itself.
+    pub fn with_code(&self, window: &[u8]) -> Case {
+        let mut case = self.clone();
+        let (mut at, mut ip) = (case.code_at, case.ip());
+        for item in &mut case.items {
+            if !window[at..].starts_with(&item.bytes) {
+                let bytes = &window[at..window.len().min(at + 15)];
+                item.instruction = super::forms::decode(case.mode, bytes, ip);
+            }
+            at += item.bytes.len();
+            ip += item.bytes.len() as u64;
+        }
+        case
     }
 
     /// Flags that are undefined at `rip`.

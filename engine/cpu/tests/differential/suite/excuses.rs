@@ -3,7 +3,8 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
-use super::case::{Case, Mode, Outcome};
+use super::case::{Case, Item, Mode, Outcome};
+use super::descriptors;
 
 /// Faults of memory operands.
 const MEMORY_FAULTS: [u8; 3] = [12, 13, 14];
@@ -11,7 +12,7 @@ const MEMORY_FAULTS: [u8; 3] = [12, 13, 14];
 /// Why this difference, of memory too, is none.
 pub fn excuse_with_memory(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'static str> {
     if software.vector == 13
-        && case.item_at(software.rip).is_some_and(|item| is_sha(item.instruction.mnemonic()))
+        && case.item_of(software).is_some_and(|item| is_sha(item.instruction.mnemonic()))
         && (host.rip != software.rip || host.vector == 17 || MEMORY_FAULTS.contains(&host.vector))
     {
         return Some("SDM 2B, SHA1MSG1: exceptions type 4 check alignment; AMD's processors do not");
@@ -21,10 +22,11 @@ pub fn excuse_with_memory(case: &Case, host: &Outcome, software: &Outcome) -> Op
             "SDM 3A 5.3: an operand across 64 KiB violates the limit; AMD's processors wrap the parts of x87 ones",
         );
     }
-    let instruction = &case.item_at(host.rip)?.instruction;
+    let item = case.item_of(host).or_else(|| case.item_of(software))?;
+    let instruction = &item.instruction;
     let is_masked =
         matches!(instruction.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu);
-    let went_on = software.rip > host.rip || case.item_at(software.rip).is_none();
+    let went_on = software.rip > host.rip || case.item_of(software).is_none();
     if is_masked && MEMORY_FAULTS.contains(&host.vector) && went_on {
         return Some(
             "SDM 2B, MASKMOVQ: whether bytes that are not written fault is implementation dependent",
@@ -42,17 +44,28 @@ pub fn excuse_with_memory(case: &Case, host: &Outcome, software: &Outcome) -> Op
     {
         return Some("SDM 2B, POP: how many bytes a wide pop of a segment register reads is the model's");
     }
-    let is_far_call = instruction.is_call_far() || instruction.is_call_far_indirect();
-    let switched = software.selectors[1] != host.selectors[1];
+    let is_far_call = |item: &Item| item.instruction.is_call_far() || item.instruction.is_call_far_indirect();
     let pushed_first = host.rip == software.rip && host.general == software.general && software.vector == 13;
-    (is_far_call && MEMORY_FAULTS.contains(&host.vector) && (switched || pushed_first))
-        .then_some("SDM 2A, CALL: whether a far call pushes before it checks and switches is the maker's")
+    let switched = software.selectors[1] != host.selectors[1];
+    let host_faults = is_far_call(item) && MEMORY_FAULTS.contains(&host.vector) && (switched || pushed_first);
+    (host_faults || called_64_bit_code(case, host, software)).then_some(
+        "SDM 2A, CALL: whether a far call pushes before it checks and switches is the maker's; AMD's switch first",
+    )
+}
+
+/// Whether the software CPU could not push for a far call as the old code's stack is, and the host, which had
+/// switched before, could.
+fn called_64_bit_code(case: &Case, host: &Outcome, software: &Outcome) -> bool {
+    let Some(item) = case.item_of(software) else { return false };
+    let is_far_call = item.instruction.is_call_far() || item.instruction.is_call_far_indirect();
+    let changes_width = (case.mode == Mode::Bits64) != (host.selectors[1] == descriptors::CODE_64);
+    is_far_call && changes_width && matches!(software.vector, 12 | 14)
 }
 
 /// Whether the software CPU refused an x87 operand of many parts across the end of 64 KiB, and the host did not.
 fn wraps_in_parts(case: &Case, host: &Outcome, software: &Outcome) -> bool {
     use Mnemonic::*;
-    let Some(item) = case.item_at(software.rip) else { return false };
+    let Some(item) = case.item_of(software) else { return false };
     let instruction = &item.instruction;
     let has_parts = matches!(instruction.mnemonic(), Fld | Fstp | Fbld | Fbstp | Fldenv | Frstor | Fxrstor)
         && instruction.memory_size().size() >= 10;
@@ -83,7 +96,7 @@ fn is_sha(mnemonic: Mnemonic) -> bool {
 /// Why this difference is none; `None` if it is one.
 pub fn excuse(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'static str> {
     use Mnemonic::*;
-    let item = case.item_at(host.rip).or_else(|| case.item_at(software.rip))?;
+    let item = case.item_of(host).or_else(|| case.item_of(software))?;
     let mnemonic = item.instruction.mnemonic();
     let same_place = host.rip == software.rip
         && host.general == software.general
@@ -99,6 +112,9 @@ pub fn excuse(case: &Case, host: &Outcome, software: &Outcome) -> Option<&'stati
     }
     if same_place && host.vector == 17 && software.vector == 14 {
         return Some("SDM 3A 6.9: whether #AC or #PF comes first is not defined");
+    }
+    if same_place && software.vector == 6 && host.vector == 14 && host.error & 0x10 != 0 {
+        return Some("SDM 3A 6.9: whether #UD or the fault of fetching more comes first is the model's");
     }
     match mnemonic {
         Fldenv | Frstor | Fxrstor | Fxrstor64

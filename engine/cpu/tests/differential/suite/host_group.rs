@@ -177,6 +177,10 @@ impl Bench {
         if theirs == ours && memory.is_none() {
             return Verdict::Agreed(rip);
         }
+        if ours.vector == 14 && self.host.has_more_at(ours.address) {
+            return Verdict::Refused("it finds memory of this process");
+        }
+        let case = &case.with_code(self.software.window());
         if let Some(reason) = excuse_with_memory(case, &theirs, &ours) {
             return Verdict::Excused(reason, way(case, &theirs, &ours));
         }

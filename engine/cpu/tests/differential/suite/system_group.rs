@@ -99,7 +99,7 @@ impl SystemBench {
             outcome(&theirs, self.oracle.memory()),
             outcome(&ours, self.bus.memory())
         );
-        if let Some(reason) = kvm_is_wrong(&guest, &theirs, &ours) {
+        if std::env::var("NOEXCUSE").is_err() && let Some(reason) = kvm_is_wrong(&guest, &theirs, &ours) {
             return into.excuse(reason, way);
         }
         into.differ(number, &way, &format!("{}{text}", describe(&guest)));

@@ -3,6 +3,9 @@
 /// Address of the control page, below 2 GiB so that an absolute address reaches it.
 pub const ADDRESS: usize = 0x6660_0000;
 
+/// Bytes of it.
+pub const BYTES: usize = 8192;
+
 /// The page.
 #[repr(C, align(64))]
 pub struct Control {

@@ -86,7 +86,7 @@ impl Host {
             return Err("the host's kernel does not let user code set FS and GS bases".into());
         }
         let rights = libc::PROT_READ | libc::PROT_WRITE;
-        map(control::ADDRESS, 8192, rights, memory(c"control", 8192)?)?;
+        map(control::ADDRESS, control::BYTES, rights, memory(c"control", control::BYTES)?)?;
         enter::IS_MAPPED.store(true, Ordering::Relaxed);
         let file = memory(c"window", BYTES)?;
         let alias = map(0, BYTES, rights, file)?;
@@ -120,6 +120,11 @@ impl Host {
     pub fn window(&mut self) -> &mut [u8] {
         // SAFETY: the mapping lives for ever, and no case runs now.
         unsafe { std::slice::from_raw_parts_mut(self.alias, BYTES) }
+    }
+
+    /// Whether the host has memory where the guest has none: what the way into a case and back needs.
+    pub fn has_more_at(&self, address: u64) -> bool {
+        (control::ADDRESS..control::ADDRESS + control::BYTES).contains(&(address as usize))
     }
 
     /// Runs a case on the window as it is.
