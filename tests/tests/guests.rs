@@ -11,7 +11,7 @@ use engine::backend::kvm::speed;
 use engine::backend::{Backend, InterruptMode};
 use engine::profile::{Network, Paravirtual, Profile};
 use engine::{Ending, Key};
-use machine_tests::{Guest, Platform, assembler, kvm, platforms};
+use machine_tests::{Guest, Platform, SOFT, assembler, kvm, platforms};
 
 const KERNEL: &[Platform] = &[kvm(InterruptMode::Kernel)];
 
@@ -35,6 +35,7 @@ const DEMANDING: &[&str] = &[
     "nested",
     "nmi",
     "pae",
+    "pages64",
     "paging",
     "protected",
     "restart",
@@ -167,10 +168,12 @@ guests! {
     #[own] keyboard;
     lapic;
     #[own] litmus;
+    #[own] litmus64;
     long;
     nested;
     nmi;
     pae;
+    pages64;
     paging;
     #[own] pci;
     pic;
@@ -226,6 +229,14 @@ fn uart() {
             assert_eq!(guest.serial(), "Hello from the UART\n", "{platform:?}");
         },
     );
+}
+
+/// The software CPU has both things it is about, whatever the default model.
+#[test]
+fn giant_pages_and_contexts() {
+    let guest = Guest::flat_in(Profile::new("pages64"), &assembler::binary("pages64"), SOFT);
+    guest.wait_pass(PATIENCE);
+    assert_eq!(guest.debug_console(), "1 GiB pages, contexts");
 }
 
 #[test]

@@ -42,21 +42,32 @@ fn more_processors_than_the_host_has() {
 
 /// Runs the memory litmus tests between `cpus` processors: see the guest. On the software CPU alone: a KVM that
 /// interprets loses counts of locked instructions across two pages (it warns "emulating exchange as write").
-fn litmus(platform: Platform, cpus: u32) {
-    let mut code = assembler::binary("litmus");
+fn litmus(name: &str, platform: Platform, cpus: u32) {
+    let mut code = assembler::binary(name);
     code[2] = cpus as u8; // where it expects their number
-    let mut profile = Profile::new("litmus");
+    let mut profile = Profile::new(name);
     profile.cpus = cpus;
     Guest::flat_in(profile, &code, platform).wait_pass(120);
 }
 
 #[test]
 fn memory_between_two_processors() {
-    litmus(SOFT, 2);
+    litmus("litmus", SOFT, 2);
 }
 
 /// More than most small hosts have: the processors of one lock wait for each other's turn on the host.
 #[test]
 fn memory_between_four_processors() {
-    litmus(SOFT, 4);
+    litmus("litmus", SOFT, 4);
+}
+
+/// CMPXCHG16B, and translations that all processors drop when one asks them to.
+#[test]
+fn pairs_and_translations_between_two_processors() {
+    litmus("litmus64", SOFT, 2);
+}
+
+#[test]
+fn pairs_and_translations_between_four_processors() {
+    litmus("litmus64", SOFT, 4);
 }

@@ -36,6 +36,7 @@ mod blocks;
 mod branch;
 mod convert;
 mod decimal;
+mod decode;
 mod dispatch;
 mod flags;
 mod frames;

@@ -126,9 +126,9 @@ fn invpcid(cpu: &mut Cpu, instruction: &Instruction) -> Fallible<Flow> {
     let (segment, offset) = cpu.effective_address(instruction);
     let low = cpu.read::<u64>(segment, offset)?;
     let linear = cpu.read::<u64>(segment, offset.wrapping_add(8))?;
-    let names_context = kind <= 1;
     if kind > 3
-        || names_context && (low >> 12 != 0 || low != 0 && cpu.cr4 & bits::CR4_PCIDE == 0)
+        || low >> 12 != 0
+        || kind <= 1 && low != 0 && cpu.cr4 & bits::CR4_PCIDE == 0
         || kind == 0 && !is_canonical(linear)
     {
         return Err(GP);

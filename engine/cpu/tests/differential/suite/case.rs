@@ -43,7 +43,6 @@ pub struct Item {
 
 /// A case before it runs.
 #[derive(Clone)]
-#[derive(Clone)]
 pub struct Case {
     /// Kind of code.
     pub mode: Mode,
@@ -130,12 +129,7 @@ impl Case {
     /// Whether code at `rip` of a segment is in the case's own code, but not as it was looked at: in the middle of
     /// an instruction, or in another mode.
     pub fn is_astray(&self, selector: u16, rip: u64) -> bool {
-        let segment = descriptors::segment(selector);
-        let (base, mode) = match selector {
-            descriptors::CODE_64 => (0, Mode::Bits64),
-            _ if segment.is_big() => (segment.base, Mode::Bits32),
-            _ => (segment.base, Mode::Bits16),
-        };
+        let (base, mode) = descriptors::code_segment(selector);
         let offset = rip.wrapping_add(base).wrapping_sub(super::window::BASE + self.code_at as u64);
         let mut at = 0;
         let begins = self.items.iter().any(|item| {
@@ -148,10 +142,7 @@ impl Case {
 
     /// The instruction an outcome is at, whichever segment names it.
     pub fn item_of(&self, outcome: &Outcome) -> Option<&Item> {
-        let base = match outcome.selectors[1] {
-            descriptors::CODE_64 => 0,
-            selector => descriptors::segment(selector).base,
-        };
+        let (base, _) = descriptors::code_segment(outcome.selectors[1]);
         self.item_at(outcome.rip.wrapping_add(base).wrapping_sub(self.code_base()))
     }
 

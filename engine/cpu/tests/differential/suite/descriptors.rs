@@ -2,6 +2,8 @@
 
 use cpu::Segment;
 
+use super::case::Mode;
+
 /// Entry of the local descriptor table as `modify_ldt` takes it.
 #[derive(Clone, Copy)]
 pub struct Local {
@@ -124,6 +126,16 @@ pub fn gdt() -> [u64; 16] {
     gdt[6] = 0x00AF_FB00_0000_FFFF;
     gdt[15] = descriptor(0, 0, 0xF5, 4);
     gdt
+}
+
+/// Base and mode of the code of a selector.
+pub fn code_segment(selector: u16) -> (u64, Mode) {
+    let segment = segment(selector);
+    match selector {
+        CODE_64 => (0, Mode::Bits64),
+        _ if segment.is_big() => (segment.base, Mode::Bits32),
+        _ => (segment.base, Mode::Bits16),
+    }
 }
 
 /// The segment register that holds this selector; unusable for null and what cannot be loaded.

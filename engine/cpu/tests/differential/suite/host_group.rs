@@ -74,11 +74,6 @@ impl Bench {
         Ok(bench)
     }
 
-    /// The forms of a mode.
-    pub fn catalogue(&self, mode: Mode) -> &Catalogue {
-        &self.catalogues[&mode]
-    }
-
     /// Runs one case of a group and says how it went.
     pub fn run(&mut self, group: &HostGroup, seed: u64, number: u64, verbose: bool, into: &mut Group) {
         signals::begin(number);

@@ -82,6 +82,19 @@ fn is_vex_wide(code: &[u8]) -> bool {
         .is_some_and(|byte| byte >> 7 != 0)
 }
 
+/// Why an instruction is compared only alone, and with which CL: what it leaves undefined is no flag.
+pub fn why_only_alone(instruction: &Instruction, cl: u64) -> Option<&'static str> {
+    use Mnemonic::*;
+    let counts_by_cl = instruction.op_count() == 3 && instruction.op2_kind() == OpKind::Register;
+    match instruction.mnemonic() {
+        Bsf | Bsr => Some("SDM 2A, BSF: with a zero source the destination is undefined"),
+        Shld | Shrd if counts_by_cl && instruction.op1_register().size() == 2 && cl & 31 > 16 => {
+            Some("SDM 2B, SHLD: with a count above the operand's size everything is undefined")
+        }
+        _ => None,
+    }
+}
+
 /// Why the result of this very encoding is not compared, if it is not.
 pub fn why_not_compared(instruction: &Instruction, code: &[u8]) -> Option<&'static str> {
     use Code::{Pushd_CS, Pushd_DS, Pushd_ES, Pushd_FS, Pushd_GS, Pushd_SS};
@@ -112,10 +125,10 @@ pub fn why_not_compared(instruction: &Instruction, code: &[u8]) -> Option<&'stat
             Some("SDM 2B, MOVSXD: a 16-bit one reads 16 bits; AMD's processors read 32")
         }
         Bswap if bytes(0) == 2 => Some("SDM 2A, BSWAP: the result of a 16-bit swap is undefined"),
-        Bsf | Bsr => Some("SDM 2A, BSF: with a zero source the destination is undefined"),
         Shld | Shrd
             if bytes(0) == 2
-                && (instruction.op2_kind() == OpKind::Register || instruction.immediate8() & 31 > 16) =>
+                && instruction.op2_kind() != OpKind::Register
+                && instruction.immediate8() & 31 > 16 =>
         {
             Some("SDM 2B, SHLD: with a count above the operand's size everything is undefined")
         }

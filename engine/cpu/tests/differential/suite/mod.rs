@@ -12,6 +12,9 @@ mod generate;
 mod host;
 mod host_group;
 mod kvm;
+mod kvm_gaps;
+mod manual;
+mod manual_returns;
 mod masks;
 mod random;
 mod registers;
@@ -21,17 +24,20 @@ mod software;
 mod system;
 mod system_code;
 mod system_group;
+mod system_tables;
+mod uncovered;
 mod walk_group;
 mod walker;
 mod window;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
 use iced_x86::Code;
 
 use self::case::Mode;
+use self::catalogue::Catalogue;
 use self::host_group::{Bench, GROUPS};
 use self::report::Group;
 use self::system_group::SystemBench;
@@ -72,12 +78,15 @@ impl Options {
     }
 }
 
+/// Names of forms by the reason why no case ran them to their end.
+type Missing = BTreeMap<&'static str, Vec<String>>;
+
 /// Totals of everything that ran.
 #[derive(Debug, Default)]
 pub struct Report {
     groups: Vec<Group>,
-    /// Forms the software CPU offers, by mode, that no case ran to its end.
-    uncovered: Vec<(Mode, usize, Vec<String>)>,
+    /// How many forms the software CPU offers a case ran to its end, by mode, and which none did, by reason.
+    uncovered: Vec<(Mode, usize, Missing)>,
     seed: u64,
 }
 
@@ -91,6 +100,9 @@ pub fn run(options: &Options) -> Report {
     run_on_host(options, &mut report);
     run_on_kvm(options, &mut report);
     run_alone(options, &mut report);
+    if options.only.is_none() {
+        note_coverage(&mut report);
+    }
     report
 }
 
@@ -105,6 +117,7 @@ fn run_silicon(options: &Options, report: &mut Report) {
         let mut group = Group::new(name);
         group.faulted = totals.exceptions;
         group.agreed = totals.runs - totals.exceptions;
+        group.covered.insert(Mode::Bits64, totals.covered);
         for (number, (form, (first, count))) in totals.differences.iter().enumerate() {
             group.differ(number as u64, form, &format!("{form}: {count} differ, first {first}"));
         }
@@ -132,21 +145,29 @@ fn run_on_host(options: &Options, report: &mut Report) {
         }
         report.add(totals);
     }
-    if options.only.is_some() {
-        return; // coverage is of everything or of nothing
+    if options.only.is_none() {
+        report.add(bench.absent(options.seed));
     }
-    report.add(bench.absent(options.seed));
+}
+
+/// What is covered is of everything or of nothing.
+fn note_coverage(report: &mut Report) {
     for mode in [Mode::Bits64, Mode::Bits32, Mode::Bits16] {
-        let covered: BTreeSet<u16> = report
-            .groups
-            .iter()
-            .filter_map(|group| group.covered.get(&mode))
-            .flat_map(|set| set.iter().copied())
-            .collect();
-        let all = bench.catalogue(mode).codes();
+        let among = |of: fn(&Group) -> &BTreeMap<Mode, BTreeSet<u16>>| -> BTreeSet<u16> {
+            let sets = report.groups.iter().filter_map(|group| of(group).get(&mode));
+            sets.flat_map(|set| set.iter().copied()).collect()
+        };
+        let covered = among(|group| &group.covered);
+        let faulted = among(|group| &group.only_faulted);
+        let all = Catalogue::new(mode).codes();
         let names: Vec<Code> = Code::values().collect();
-        let missing = all.difference(&covered).map(|&code| format!("{:?}", names[usize::from(code)]));
-        report.uncovered.push((mode, covered.len(), missing.collect()));
+        let mut missing = Missing::new();
+        for &code in all.difference(&covered) {
+            let name = names[usize::from(code)];
+            let reason = uncovered::reason(name, faulted.contains(&code));
+            missing.entry(reason).or_default().push(format!("{name:?}"));
+        }
+        report.uncovered.push((mode, all.intersection(&covered).count(), missing));
     }
 }
 
@@ -241,7 +262,11 @@ impl fmt::Display for Report {
             }
         }
         for (mode, covered, missing) in &self.uncovered {
-            writeln!(f, "{mode:?}: {covered} forms covered, {} not: {}", missing.len(), missing.join(" "))?;
+            let count: usize = missing.values().map(Vec::len).sum();
+            writeln!(f, "{mode:?}: {covered} forms covered, {count} not:")?;
+            for (reason, forms) in missing {
+                writeln!(f, "    {} ({reason}): {}", forms.len(), forms.join(" "))?;
+            }
         }
         let (cases, differences, doubts) = (self.cases(), self.differences(), self.doubts());
         writeln!(

@@ -13,7 +13,7 @@ use super::case::{Case, Mode, Outcome};
 use super::descriptors;
 use super::forms;
 use super::masks::{why_not_compared, why_not_on_host};
-use super::window::{BASE, BYTES, PAGES, RIGHTS, Rights};
+use super::window::{BASE, BYTES, CODE, CODE_END, PAGES, RIGHTS, Rights};
 
 /// Guest-physical places: page tables, descriptor tables, the window.
 const TABLES: u64 = 0x1000;
@@ -132,14 +132,15 @@ impl Software {
             if case.is_astray(selector, rip) {
                 return true;
             }
-            if let Some(item) = case.item_at(rip)
-                && selector == case.selectors[1]
-            {
-                let at = (rip + case.code_base() - BASE) as usize;
+            let (base, mode) = descriptors::code_segment(selector);
+            let at = rip.wrapping_add(base).wrapping_sub(BASE) as usize;
+            if (CODE..CODE_END).contains(&at) {
+                let item = case.item_at(rip).filter(|_| selector == case.selectors[1]);
+                let written = item.map_or(&[0xF4][..], |item| &item.bytes);
                 let code = &self.window()[at..(at + 15).min(BYTES)];
-                let found = forms::decode(case.mode, code, rip);
-                let is_changed = !code.starts_with(&item.bytes);
-                if is_changed && (why_not_on_host(&found).or(why_not_compared(&found, code))).is_some() {
+                let found = forms::decode(mode, code, rip);
+                let is_compared = why_not_on_host(&found).or(why_not_compared(&found, code)).is_none();
+                if !code.starts_with(written) && !is_compared {
                     return true;
                 }
             }

@@ -4,16 +4,20 @@
 use cpu::registers::segment;
 use cpu::{Registers, Segment, Table};
 
+use super::case::Mode;
 use super::random::Random;
 
 /// Bytes of guest memory.
 pub const BYTES: usize = 0x4_0000;
 /// Page tables of the modes that page: one large page.
 const TABLES: u64 = 0x1000;
-const GDT: u64 = 0x5000;
-const LDT: u64 = 0x5200;
+/// GDT, of 32 entries.
+pub const GDT: u64 = 0x5000;
+/// LDT, of 16 entries.
+pub const LDT: u64 = 0x5200;
 const TSS: u64 = 0x5400;
-const IDT: u64 = 0x6000;
+/// IDT, of 256 entries.
+pub const IDT: u64 = 0x6000;
 /// HLT for each vector, sixteen bytes apart.
 pub const HANDLERS: u64 = 0x7000;
 /// One page of stack for each ring, from here.
@@ -33,7 +37,7 @@ const LOCAL: u16 = 0x38;
 /// First descriptor left to chance.
 const FREE: u64 = 10;
 /// Handlers' code: 64-bit in long mode.
-const HANDLER: u16 = 0x48;
+pub const HANDLER: u16 = 0x48;
 
 /// What the guest runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,15 @@ impl Kind {
     /// IA-32e mode.
     pub fn is_long(self) -> bool {
         matches!(self, Kind::Compatibility | Kind::Long)
+    }
+
+    /// The mode of code it is.
+    pub fn mode(self) -> Mode {
+        match self.bits() {
+            16 => Mode::Bits16,
+            32 => Mode::Bits32,
+            _ => Mode::Bits64,
+        }
     }
 
     /// Operand size of the code.
@@ -142,6 +155,37 @@ fn random_descriptor(kind: Kind, random: &mut Random) -> u64 {
 }
 
 impl Guest {
+    /// CPL it begins with.
+    pub fn cpl(&self) -> u16 {
+        match self.kind {
+            Kind::Real => 0,
+            Kind::Virtual8086 => 3,
+            _ => self.registers.segments[segment::CS].selector & 3,
+        }
+    }
+
+    /// EFLAGS.IOPL.
+    pub fn iopl(&self) -> u64 {
+        self.registers.rflags >> 12 & 3
+    }
+
+    /// The code.
+    pub fn code(&self) -> &[u8] {
+        &self.memory[CODE as usize..CODE as usize + 16]
+    }
+
+    /// A word of memory.
+    pub fn word(&self, at: u64) -> u16 {
+        self.quad(at) as u16
+    }
+
+    /// A quadword of memory.
+    pub fn quad(&self, at: u64) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.memory[at as usize..at as usize + 8]);
+        u64::from_le_bytes(bytes)
+    }
+
     /// Tables, stacks and registers; `cpl` 0 or 3 where the mode has both.
     pub fn new(kind: Kind, cpl: u8, random: &mut Random) -> Guest {
         let mut guest = Guest { kind, registers: Registers::reset(), memory: vec![0; BYTES] };

@@ -163,7 +163,55 @@ fn interrupts(guest: &mut Guest, random: &mut Random) -> Vec<u8> {
     }
 }
 
+/// Instructions of ring 0 and I/O that need nothing but what RBX and RDX name.
+const PLAIN: [&[u8]; 30] = [
+    &[0x0F, 0x01, 0x3B], // INVLPG
+    &[0x0F, 0x01, 0x3F],
+    &[0x0F, 0x08],                   // INVD
+    &[0x0F, 0x09],                   // WBINVD
+    &[0xFA],                         // CLI
+    &[0xFB],                         // STI
+    &[0xF4],                         // HLT
+    &[0x0F, 0x01, 0xCA],             // CLAC
+    &[0x0F, 0x01, 0xCB],             // STAC
+    &[0x0F, 0x01, 0xF8],             // SWAPGS
+    &[0x66, 0x0F, 0x38, 0x82, 0x03], // INVPCID
+    &[0x66, 0x0F, 0x38, 0x82, 0x07],
+    &[0xE4, 0x93], // IN and OUT
+    &[0xE5, 0x93],
+    &[0x66, 0xE5, 0x93],
+    &[0xE6, 0x93],
+    &[0xE7, 0x93],
+    &[0x66, 0xE7, 0x93],
+    &[0xEC],
+    &[0xED],
+    &[0x66, 0xED],
+    &[0xEE],
+    &[0xEF],
+    &[0x66, 0xEF],
+    &[0x6C], // INS and OUTS
+    &[0x6D],
+    &[0x66, 0x6D],
+    &[0x6E],
+    &[0x6F],
+    &[0x66, 0x6F],
+];
+
+fn plain(guest: &mut Guest, random: &mut Random) -> Vec<u8> {
+    let general = &mut guest.registers.general;
+    general[0] = general[0] & !0xFFFF_FFFF | random.below(5); // a kind of INVPCID
+    (general[3], general[6], general[7]) = (0xD100, 0xD140, 0xD180);
+    general[2] = 0x93;
+    let context = if random.one_in(3) { random.below(2) << 12 } else { 0 };
+    guest.put(0xD100, &context.to_le_bytes());
+    guest.put(0xD108, &random.value().to_le_bytes());
+    random.pick(&PLAIN).to_vec()
+}
+
 fn control(guest: &mut Guest, random: &mut Random) -> Vec<u8> {
+    if random.one_in(3) {
+        return plain(guest, random);
+    }
     let register = random.pick(&[0u8, 0, 0, 2, 3, 4, 4, 4, 8, 1, 5]);
     let modrm = 0xC0 | (register & 7) << 3;
     let rex: &[u8] = if register >= 8 && guest.kind == Kind::Long { &[0x44] } else { &[] };

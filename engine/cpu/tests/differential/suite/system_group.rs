@@ -12,9 +12,10 @@ use cpu::{Pins, Registers, RunLimit, Segment, Stop};
 use super::bus::Bus;
 use super::host::signals;
 use super::kvm::{End, Oracle};
+use super::kvm_gaps::{Left, Reading, read};
 use super::random::Random;
 use super::report::{Group, Tally};
-use super::system::{BYTES, CODE, Guest, HANDLERS, Kind};
+use super::system::{BYTES, CODE, Guest, Kind};
 use super::system_code::{self, Topic};
 
 /// Instructions a guest may take.
@@ -90,19 +91,23 @@ impl SystemBench {
             let (a, b) = (&a[at..(at + 16).min(BYTES)], &b[at..(at + 16).min(BYTES)]);
             let _ = writeln!(text, "  memory[{at:#x}]: kvm {a:02x?} software {b:02x?}");
         }
+        let i = decoded(&guest);
         if text.is_empty() {
+            let next = CODE + i.len() as u64;
+            let ran = end == End::Halted
+                && (ours.rip == next + 1 || i.mnemonic() == Mnemonic::Hlt && ours.rip == next);
+            into.cover(kind.mode(), std::iter::once(i.code()), ran);
             return into.count(if end == End::Halted { Tally::Agreed } else { Tally::AgreedOnFault });
         }
-        let way = format!(
-            "{}, kvm {}, software {}",
-            about(&guest),
-            outcome(&theirs, self.oracle.memory()),
-            outcome(&ours, self.bus.memory())
-        );
-        if std::env::var("NOEXCUSE").is_err() && let Some(reason) = kvm_is_wrong(&guest, &theirs, &ours) {
-            return into.excuse(reason, way);
+        let theirs = Left { end, registers: &theirs, memory: self.oracle.memory() };
+        let ours = Left { end: our_end, registers: &ours, memory: self.bus.memory() };
+        let (kvm, software) = (theirs.ending(kind), ours.ending(kind));
+        let way = format!("{}, kvm {kvm}, software {software}", about(&guest));
+        match read(&guest, &i, theirs, ours) {
+            Reading::Excused(reason) => into.excuse(reason, way),
+            Reading::Refused(reason) => into.refuse(reason),
+            Reading::Difference => into.differ(number, &way, &format!("{}{text}", describe(&guest))),
         }
-        into.differ(number, &way, &format!("{}{text}", describe(&guest)));
     }
 
     fn software(&mut self, guest: &Guest) -> Option<(End, Registers)> {
@@ -113,46 +118,6 @@ impl SystemBench {
             Stop::Shutdown(_) => Some((End::Shutdown, self.cpu.registers())),
             _ => None,
         }
-    }
-}
-
-/// Where KVM's emulator is known not to do what the manual says.
-fn kvm_is_wrong(guest: &Guest, theirs: &Registers, ours: &Registers) -> Option<&'static str> {
-    use Mnemonic::*;
-    let mnemonic = decoded(guest).mnemonic();
-    let undefined = HANDLERS + 16 * 6 + 1;
-    match mnemonic {
-        _ if theirs.rip == undefined && ours.rip != undefined => {
-            Some("KVM's emulator does not know it and raises #UD (not judged)")
-        }
-        Int1 => {
-            Some("SDM 3A 6.3.1: INT1 is a trap; KVM's emulator treats it as a fault or as no instruction")
-        }
-        Int3 | Into | Int if ours.rip != theirs.rip => {
-            Some("SDM 3A 6.12.1.2: a gate's DPL below CPL raises #GP; KVM's emulator does not look")
-        }
-        Xgetbv | Xsetbv => {
-            Some("SDM 2D, XGETBV: #UD unless CR4.OSXSAVE is set; KVM's emulator does not look")
-        }
-        INVALID => {
-            Some("SDM 2B, MOV CR: #UD for registers that are not there; KVM's emulator raises #GP first")
-        }
-        Mov | Wrmsr if theirs.rip == CODE + decoded(guest).len() as u64 + 1 => {
-            Some("SDM 2B, MOV CR; SDM 4 2: reserved bits raise #GP; KVM's emulator lets them through")
-        }
-        Mov | Push if ours.rip == HANDLERS + 16 * 13 + 1 => {
-            Some("SDM 2B, MOV: descriptors are checked for type and DPL; KVM's emulator lets some through")
-        }
-        Ltr if theirs.rip == ours.rip => {
-            Some("SDM 2A, LTR: #GP(selector) for what is no available TSS; KVM's emulator pushes 0")
-        }
-        Lar | Lsl | Verr | Verw => {
-            Some("SDM 2A, LAR: conforming code is accessible at any CPL; KVM's emulator looks at its DPL")
-        }
-        _ if guest.kind == Kind::Virtual8086 => {
-            Some("SDM 3B 21.2: KVM's emulator takes virtual-8086 code for ring 0 or real mode")
-        }
-        _ => None,
     }
 }
 
@@ -173,6 +138,7 @@ fn normalised(mut r: Registers, kind: Kind) -> Registers {
     r.halted = false;
     r.interrupt_shadow = false;
     r.cr8 = 0;
+    r.msrs.sysenter_cs &= 0xFFFF_FFFF; // SDM 4: the others are not used
     r
 }
 
@@ -206,22 +172,6 @@ fn decoded(guest: &Guest) -> iced_x86::Instruction {
     let code = &guest.memory[CODE as usize..CODE as usize + 16];
     let bits = guest.kind.bits();
     iced_x86::Decoder::with_ip(bits, code, CODE, iced_x86::DecoderOptions::NONE).decode()
-}
-
-/// Where a guest ended: in the handler of an exception, with its error code if it has one, or elsewhere.
-fn outcome(registers: &Registers, memory: &[u8]) -> String {
-    let Some(vector) = vector(registers) else { return format!("at {:#x}", registers.rip) };
-    let top = registers.general[4].wrapping_add(registers.segments[2].base) as usize;
-    match (vector, memory.get(top..top + 4)) {
-        (8 | 10..=14 | 17, Some(code)) => format!("#{vector}({:02x}{:02x})", code[1], code[0]),
-        _ => format!("#{vector}"),
-    }
-}
-
-/// The exception whose handler a guest ended in.
-fn vector(registers: &Registers) -> Option<u64> {
-    let at = registers.rip.wrapping_sub(HANDLERS + 1);
-    (at < 64 * 16 && at % 16 == 0).then_some(at / 16)
 }
 
 fn about(guest: &Guest) -> String {

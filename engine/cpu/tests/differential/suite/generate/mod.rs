@@ -2,14 +2,14 @@
 
 mod aim;
 
-use iced_x86::{FlowControl, Instruction};
+use iced_x86::{FlowControl, Instruction, Mnemonic};
 
 use super::case::{Case, Item, Mode};
 use super::catalogue::{Catalogue, Kind, is_vector};
 use super::descriptors;
 use super::encode::{self, Encoded};
 use super::forms::decode;
-use super::masks::{ARITHMETIC, read_by, undefined_after, why_not_compared, why_not_on_host};
+use super::masks::{ARITHMETIC, read_by, undefined_after, why_not_compared, why_not_on_host, why_only_alone};
 use super::random::Random;
 use super::registers::Start;
 use super::silicon;
@@ -116,9 +116,20 @@ impl Builder<'_> {
             if let Some(encoded) = encoded
                 && why_not_on_host(&encoded.instruction).is_none()
                 && why_not_compared(&encoded.instruction, &encoded.bytes).is_none()
+                && self.is_fit(&encoded.instruction, kind)
             {
                 return self.place(encoded, left, random);
             }
+        }
+    }
+
+    /// Whether what the instruction leaves undefined does not matter here.
+    fn is_fit(&self, instruction: &Instruction, kind: Kind) -> bool {
+        let is_shift = matches!(instruction.mnemonic(), Mnemonic::Shld | Mnemonic::Shrd);
+        let is_alone = kind == Kind::Any;
+        match why_only_alone(instruction, if is_alone { self.start.general[1] } else { 31 }) {
+            Some(_) => is_alone && !is_shift,
+            None => true,
         }
     }
 

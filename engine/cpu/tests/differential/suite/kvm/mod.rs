@@ -98,6 +98,7 @@ impl Oracle {
     pub fn run(&mut self, guest: &Guest) -> Result<(End, Registers), String> {
         self.memory.memory().copy_from_slice(&guest.memory);
         self.load(&guest.registers)?;
+        let mut interruptions = 0;
         for _ in 0..PATIENCE {
             let end = match self.vcpu.run() {
                 Ok(VcpuExit::Hlt) => End::Halted,
@@ -113,6 +114,11 @@ impl Oracle {
                 Ok(VcpuExit::IoOut(..) | VcpuExit::MmioWrite(..)) => continue,
                 Ok(VcpuExit::InternalError) => return Err("KVM cannot emulate it".into()),
                 Ok(other) => return Err(format!("KVM exits with {other:?}")),
+                Err(error) if error.errno() == libc::EINTR && interruptions == 0 => {
+                    interruptions += 1; // the timer's, by chance
+                    continue;
+                }
+                Err(error) if error.errno() == libc::EINTR => return Err("the guest never ends".into()),
                 Err(error) => return Err(format!("KVM: {error}")),
             };
             return Ok((end, self.store(&guest.registers)?));

@@ -1,7 +1,7 @@
 //! The software CPU against the silicon it runs on: the same instruction, the same random state, everything
 //! compared but the x87 pointers (which name different addresses).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::Mnemonic;
 
@@ -19,6 +19,8 @@ pub struct Totals {
     pub runs: u64,
     /// Runs that ended in an exception on both.
     pub exceptions: u64,
+    /// Forms that ran to their end with agreement.
+    pub covered: BTreeSet<u16>,
     /// First difference of each form that has any, and how many.
     pub differences: BTreeMap<String, (String, u64)>,
 }
@@ -150,6 +152,9 @@ pub fn compare(seed: u64, passes: usize, samples: usize, runs: usize, unmasked: 
                 totals.exceptions += u64::from(expected.is_err() && expected == actual);
                 let same_outcome = expected == actual;
                 if same_outcome && theirs == ours {
+                    if expected.is_ok() {
+                        totals.covered.insert(sample.instruction.code() as u16);
+                    }
                     continue;
                 }
                 let entry = totals.differences.entry(format!("{code}{}", if *memory { " m" } else { "" }));
