@@ -395,11 +395,11 @@ fn code_and_stack(ui: &mut Ui, registers: &Registers, memory: &dyn inspect::Phys
                         colour,
                     );
                 };
-                let bytes: String = line.bytes.iter().take(9).map(|byte| format!("{byte:02x}")).collect();
-                let more = if line.bytes.len() > 9 { "…" } else { "" };
+                let bytes: String = line.bytes.iter().take(7).map(|byte| format!("{byte:02x}")).collect();
+                let more = if line.bytes.len() > 7 { "…" } else { "" };
                 text(6.0, format!("{:016x}", line.offset), if here { colours.text } else { colours.weak });
-                text(142.0, format!("{bytes}{more}"), colours.weak);
-                text(298.0, line.text.clone(), colours.text);
+                text(138.0, format!("{bytes}{more}"), colours.weak);
+                text(262.0, line.text.clone(), colours.text);
             }
         });
         ui.vertical(|ui| {

@@ -137,6 +137,8 @@ fn flags(ui: &mut Ui, rflags: u64) {
             ui.label(text).on_hover_text(format!("bit {bit}: {meaning}"));
         }
         let level = rflags >> 12 & 3;
-        ui.label(RichText::new(format!("IOPL {level}")).monospace().size(11.5).color(theme::colours().weak));
+        ui.label(
+            RichText::new(format!("IOPL\u{a0}{level}")).monospace().size(11.5).color(theme::colours().weak),
+        );
     });
 }

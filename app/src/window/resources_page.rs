@@ -46,7 +46,7 @@ pub fn show(ui: &mut Ui, holders: &[Holder], sampler: &Sampler, asked: &mut Vec<
             ui.spacing_mut().item_spacing = vec2(12.0, 10.0);
             chrome::card(ui, "Host", |ui| host(ui, holders, &histories));
             let across = ui.available_width();
-            let width = ((across + 12.0) / holders.len() as f32 - 12.0).clamp(COLUMN, 560.0);
+            let width = ((across + 12.0) / holders.len() as f32 - 12.0).clamp(COLUMN, 900.0);
             ui.horizontal_top(|ui| {
                 for (index, (holder, history)) in holders.iter().zip(&histories).enumerate() {
                     ui.push_id(holder.id, |ui| {
@@ -133,26 +133,7 @@ fn column(
         figure(ui, "port accesses/s", &per_second(rate(|point| point.port)));
         figure(ui, "device memory/s", &per_second(rate(|point| point.reads + point.writes)));
         figure(ui, "interrupts/s", &per_second(rate(|point| point.interrupts)));
-        if let Some(network) = &history.latest.network {
-            figure(ui, "network", &network_text(network));
-        }
     });
-}
-
-fn network_text(network: &engine::machine::NetworkStats) -> String {
-    serde_json::to_value(network)
-        .ok()
-        .and_then(|value| {
-            let object = value.as_object()?;
-            let words: Vec<String> = object
-                .iter()
-                .filter(|(_, value)| value.is_u64())
-                .take(4)
-                .map(|(name, value)| format!("{} {value}", name.replace('_', " ")))
-                .collect();
-            Some(words.join(", "))
-        })
-        .unwrap_or_default()
 }
 
 fn processor(

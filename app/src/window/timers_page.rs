@@ -169,6 +169,7 @@ impl TimersPage {
                 );
             }
         }
+        let marks = painter.with_clip_rect(plot);
         let mut told: Option<String> = None;
         let pointer = response.hover_pos();
         for (lane, (alarm, name)) in names.iter().enumerate() {
@@ -178,13 +179,13 @@ impl TimersPage {
                 let at = x(edge.host_ns);
                 let due = x(edge.host_ns.saturating_sub(edge.late_ns));
                 if at - due > 1.0 {
-                    painter.rect_filled(
+                    marks.rect_filled(
                         Rect::from_min_max(pos2(due, bottom - 9.0), pos2(at, bottom - 5.0)),
                         0.0,
                         colours.bad,
                     );
                 }
-                painter.vline(at, top + 6.0..=bottom - 4.0, Stroke::new(1.5, colours.of(0)));
+                marks.vline(at, top + 6.0..=bottom - 4.0, Stroke::new(1.5, colours.of(0)));
                 if is_near(pointer, at, top, bottom) {
                     told = Some(format!(
                         "{name}: due at guest time {:.6} s, {} late",
@@ -200,14 +201,14 @@ impl TimersPage {
             for slice in self.scope.slices(*entity, begin, end) {
                 let (from, to) = (x(slice.begun_ns), x(slice.begun_ns + slice.lasted_ns));
                 let bar = Rect::from_min_max(pos2(from, top + 8.0), pos2(to.max(from + 1.0), bottom - 6.0));
-                painter.rect_filled(bar, 0.0, colours.of(*index).gamma_multiply(0.75));
+                marks.rect_filled(bar, 0.0, colours.of(*index).gamma_multiply(0.75));
                 let mark = match slice.end {
                     SliceEnd::Parked => colours.good,
                     SliceEnd::Quantum => colours.warn,
                     SliceEnd::Cap => colours.of(4),
                     SliceEnd::Yielded | SliceEnd::Kicked => colours.weak,
                 };
-                painter.vline(to, top + 5.0..=bottom - 3.0, Stroke::new(1.0, mark));
+                marks.vline(to, top + 5.0..=bottom - 3.0, Stroke::new(1.0, mark));
                 if pointer.is_some_and(|pointer| bar.expand(2.0).contains(pointer)) {
                     let (lasted, granted) =
                         (duration(slice.lasted_ns as f64), duration(slice.granted_ns as f64));
@@ -412,8 +413,8 @@ fn time(ui: &mut Ui, id: Id, machine: &dyn Running, asked: &mut Vec<Action>) {
         }
     });
     let text = format!(
-        "One host second is {} guest seconds. Timers, the time-stamp counter and the clock all follow; Pause stops them.",
-        if now >= 1.0 { format!("{now:.0}") } else { format!("{now}") }
+        "Guest time runs at {} the host's. Timers, the time-stamp counter and the clock all follow; Pause stops them.",
+        rate(now)
     );
     ui.label(RichText::new(text).color(colours.weak));
     let quantum = Scheduler::global().quantum();

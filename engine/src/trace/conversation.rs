@@ -184,10 +184,15 @@ impl Row {
                 format!("timer: local APIC {cpu} expires, {merged} merged into it")
             }
             What::TimerEdge { alarm, late_ns } => {
-                format!("timer: {} is due, {:.1} µs late", trace.alarm(alarm), late_ns as f64 / 1e3)
+                let name = match trace.alarm(alarm) {
+                    "interrupts" => "a local APIC timer",
+                    "mc146818" => "the RTC",
+                    name => name,
+                };
+                format!("timer: {name} is due, {} late", lasted(late_ns))
             }
             What::Slice { ran_ns, end } => {
-                format!("CPU {cpu}: ran {:.1} µs, {}", ran_ns as f64 / 1e3, end.text())
+                format!("CPU {cpu}: ran {}, {}", lasted(ran_ns), end.text())
             }
         }
     }
@@ -236,6 +241,15 @@ impl Filter {
             || has(&words.1, &self.text)
             || row.instruction(trace).is_some_and(|instruction| has(&instruction, &self.text));
         device_fits && text_fits
+    }
+}
+
+/// Nanoseconds with the unit that suits them.
+fn lasted(ns: u64) -> String {
+    match ns as f64 {
+        ns if ns < 1e6 => format!("{:.1} µs", ns / 1e3),
+        ns if ns < 1e9 => format!("{:.2} ms", ns / 1e6),
+        ns => format!("{:.2} s", ns / 1e9),
     }
 }
 
