@@ -56,7 +56,7 @@ pub fn apply(ctx: &Context) {
             (&mut widgets.noninteractive, colours.card, colours.text),
             (&mut widgets.inactive, colours.button, colours.text),
             (&mut widgets.hovered, colours.button.lerp_to_gamma(colours.strong, 0.10), colours.strong),
-            (&mut widgets.active, colours.accent, colours.on_accent),
+            (&mut widgets.active, colours.accent, colours.strong),
             (&mut widgets.open, colours.button, colours.strong),
         ] {
             state.bg_fill = fill;
