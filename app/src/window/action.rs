@@ -163,7 +163,7 @@ impl Action {
             Action::ToggleTheme => "Light text on dark, or dark on light",
             Action::Copy(_) => "Copy the command",
             Action::Trace(_, true) => {
-                "Take down every access, interrupt, timer edge and slice; costs the guest less than a tenth"
+                "Take down every access, interrupt, timer edge and slice of this machine"
             }
             Action::Trace(_, false) => "Take down no more; what is here stays",
             Action::ClearTrace(_) => "Forget what was taken down",
