@@ -251,8 +251,8 @@ pub fn graph(ui: &mut Ui, values: &[f64], most: f64, line: Option<f64>, colour: 
         colours.weak,
     );
     painter.text(
-        area.left_bottom() + vec2(6.0, -3.0),
-        Align2::LEFT_BOTTOM,
+        area.right_top() + vec2(-6.0, 3.0),
+        Align2::RIGHT_TOP,
         "last minute",
         FontId::proportional(10.5),
         colours.weak,
