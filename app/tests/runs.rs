@@ -189,3 +189,34 @@ fn a_boot_sector_is_booted_by_firmware_and_without_it() {
         }
     }
 }
+
+#[test]
+fn several_machines_run_in_one_process_and_each_end_is_told() {
+    let folder = Folder::new();
+    let program = folder.program(&DEBUG_EXIT);
+    fs::write(folder.path("fault.bin"), TRIPLE_FAULT).unwrap();
+    let (out, _) = folder.expect(
+        0x21,
+        &[program, "fault.bin", program, "--debug-exit", "--workers", "2", "--serial", "file:out.txt"],
+    );
+    for line in [
+        "program: debug exit 16, status 33",
+        "fault: crashed, status 4",
+        "program 2: debug exit 16, status 33",
+    ] {
+        assert!(out.lines().any(|said| said == line), "{line}: {out}");
+    }
+    for file in ["out-program.txt", "out-fault.txt", "out-program 2.txt"] {
+        assert!(folder.path(file).exists(), "{file}");
+    }
+    let (_, err) = folder.expect(1, &[program, program, "--serial", "stdio"]);
+    assert!(err.contains("one terminal"), "{err}");
+}
+
+#[test]
+fn a_floor_above_the_memory_is_refused() {
+    let folder = Folder::new();
+    let program = folder.program(&DEBUG_EXIT);
+    let (_, err) = folder.expect(1, &[program, "--memory-floor", "32M"]);
+    assert!(err.contains("memory_floor"), "{err}");
+}

@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod library;
 pub mod machine;
 pub mod profile;
+pub mod resources;
 pub mod scheduler;
 pub mod session;
 pub mod stats;

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use hardware::ahci;
+pub use hardware::timers::LostTicks;
 use network::{Forward, Mac};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, InterruptMode};
+use crate::resources::Throttles;
 use crate::scheduler::Allotment;
 
 /// What a machine is made of. Every field but the name has a default, unknown fields are errors.
@@ -72,6 +74,18 @@ pub struct Profile {
     /// Its part of the host's processors.
     #[serde(default)]
     pub processor: Allotment,
+    /// Memory it has at power-on, if that is less than all it can have: its balloon is asked to hold the rest.
+    #[serde(default)]
+    pub memory_now: Option<Size>,
+    /// What transfers and the policy leave it of memory at least; a quarter of it, if not said otherwise.
+    #[serde(default)]
+    pub memory_floor: Option<Size>,
+    /// What it may take of the host's disks and network at most.
+    #[serde(default)]
+    pub throttles: Throttles,
+    /// What becomes of timer ticks that could not be told one by one.
+    #[serde(default)]
+    pub lost_ticks: LostTicks,
     /// Devices that only virtual machines have.
     #[serde(default)]
     pub paravirtual: Paravirtual,
@@ -296,6 +310,11 @@ impl Size {
         Size(mib << 20)
     }
 
+    /// `bytes` bytes.
+    pub const fn of_bytes(bytes: u64) -> Size {
+        Size(bytes)
+    }
+
     /// In bytes.
     pub const fn bytes(self) -> u64 {
         self.0
@@ -388,6 +407,10 @@ impl Profile {
             debug_exit: false,
             deterministic: None,
             processor: Allotment::default(),
+            memory_now: None,
+            memory_floor: None,
+            throttles: Throttles::default(),
+            lost_ticks: LostTicks::default(),
             paravirtual: Paravirtual::default(),
         }
     }
@@ -421,6 +444,20 @@ impl Profile {
         if let Err(error) = self.processor.check(self.cpus) {
             problem("processor", error.to_string());
         }
+        let floor = self.memory_floor.unwrap_or(Size::of_bytes(self.memory.bytes() / 4));
+        if self.memory_floor.is_some_and(|floor| floor > self.memory) {
+            problem("memory_floor", format!("{floor} is more than the machine can have, {}", self.memory));
+        }
+        if let Some(now) = self.memory_now.filter(|now| *now < floor || *now > self.memory) {
+            let reason = format!("{now} is outside {floor} (the floor) to {} (all it can have)", self.memory);
+            problem("memory_now", reason);
+        }
+        if self.memory_now.is_some_and(|now| now < self.memory) && !self.paravirtual.balloon {
+            problem("memory_now", "without a balloon a machine has all its memory at once".to_owned());
+        }
+        if let Err(error) = self.throttles.check() {
+            problem("throttles", error.to_string());
+        }
         let room = self.disk_bus.room(self.cdrom.is_some());
         if self.disks.len() > room {
             let count = self.disks.len();
@@ -430,6 +467,11 @@ impl Profile {
         if self.deterministic.is_some() && self.backend == Backend::Kvm {
             let reason = "only the software CPU counts instructions; choose the backend soft or auto";
             problem("deterministic", reason.to_owned());
+        }
+        if self.deterministic.is_some() && self.lost_ticks == LostTicks::Replay {
+            // What is owed is not part of a saved state.
+            let reason = "a deterministic machine is never late by itself; choose Merge";
+            problem("lost_ticks", reason.to_owned());
         }
         if self.deterministic.is_some() && self.disk_bus != DiskBus::Ide {
             let reason = "only IDE disks take their time from the guest's; choose the bus ide";

@@ -1,9 +1,11 @@
 //! Whole-machine tests: how a test gets a machine on each backend, and what it waits for.
 
+pub mod answering;
 pub mod assembler;
 pub mod initramfs;
 pub mod installer;
 pub mod linux;
+pub mod ticks;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

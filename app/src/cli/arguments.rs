@@ -179,6 +179,21 @@ pub struct MachineArguments {
     /// Kernel command line.
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
     pub append: Option<String>,
+    /// Memory to begin with, if that is less than --memory: the guest's balloon is asked to hold the rest.
+    #[arg(long, value_name = "SIZE")]
+    pub memory_now: Option<Size>,
+    /// What is never taken of the machine's memory while it runs; a quarter, if not said otherwise.
+    #[arg(long, value_name = "SIZE")]
+    pub memory_floor: Option<Size>,
+    /// Most accesses to its disks, per second.
+    #[arg(long, value_name = "N")]
+    pub disk_iops: Option<u32>,
+    /// Most data read from and written to its disks, per second, for example 20M.
+    #[arg(long, value_name = "SIZE")]
+    pub disk_rate: Option<Size>,
+    /// Most data to and from the network, per second and direction, for example 2M.
+    #[arg(long, value_name = "SIZE")]
+    pub network_rate: Option<Size>,
     /// Writes to disks go to an overlay that is thrown away.
     #[arg(long)]
     pub snapshot: bool,
@@ -192,16 +207,23 @@ pub struct MachineArguments {
 }
 
 /// `vitrine run`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct RunArguments {
-    /// A file (told by its content), a saved machine, or a built-in guest.
+    /// A file (told by its content), a saved machine, or a built-in guest. With --headless there may be several: they
+    /// run in one process, share its workers and the options, and files written get the machine's name in theirs.
     #[arg(value_name = "FILE|NAME", required_unless_present_any = ["cdrom", "disk", "floppy", "kernel"])]
-    pub target: Option<PathBuf>,
+    pub targets: Vec<PathBuf>,
     #[command(flatten)]
     pub machine: MachineArguments,
     /// No window.
     #[arg(long)]
     pub headless: bool,
+    /// Threads that run virtual CPUs; as many as the host has CPUs, if not said otherwise.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub workers: Option<u32>,
+    /// How much of the host's memory and processors may be granted to machines, in percent.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(10..=1000))]
+    pub overcommit: Option<u32>,
     /// Where the first serial port goes.
     #[arg(long, value_name = "stdio|file:PATH|none", value_parser = serial, default_value = "none")]
     pub serial: Serial,

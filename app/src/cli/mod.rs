@@ -9,6 +9,7 @@ mod run;
 mod saved;
 pub mod script;
 mod serial;
+mod several;
 mod target;
 mod watch;
 

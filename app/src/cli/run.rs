@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use engine::library::Library;
 use engine::network::Capture;
+use engine::resources::Resources;
+use engine::scheduler::Scheduler;
 use engine::session::{Ending, Outlets, RunState};
 
 use super::arguments::{RunArguments, Serial};
 use super::player::{self, Player, Script};
 use super::serial::{Matcher, OutFile, SerialLog, Terminal};
 use super::watch::{Verdict, Watch};
-use super::{console, script, serial, status, target};
+use super::{console, script, serial, several, status, target};
 use crate::running::{Running, engine_starter};
 use crate::window;
 use crate::{outputs, report};
@@ -25,7 +27,18 @@ const LINGER: Duration = Duration::from_millis(100);
 
 /// Runs a machine; the exit status, or what kept it from starting.
 pub fn run(arguments: &RunArguments) -> Result<u8, String> {
-    let profile = target::resolve(&Library::of_user(), arguments.target.as_deref(), &arguments.machine)?;
+    if let Some(workers) = arguments.workers {
+        Scheduler::global_with(workers as usize);
+    }
+    if let Some(percent) = arguments.overcommit {
+        Resources::global().set_overcommit_percent(percent);
+    }
+    let target = match &arguments.targets[..] {
+        [] => None,
+        [one] => Some(one.as_path()),
+        _ => return several::run(arguments),
+    };
+    let profile = target::resolve(&Library::of_user(), target, &arguments.machine)?;
     let mut watch = watch(arguments)?;
     check_outputs(arguments)?;
     if !arguments.headless {
@@ -56,7 +69,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
 }
 
 /// What ends the run. A script is read whole here, so that an error in it starts nothing.
-fn watch(arguments: &RunArguments) -> Result<Watch, String> {
+pub(super) fn watch(arguments: &RunArguments) -> Result<Watch, String> {
     let player = match &arguments.script {
         None => None,
         Some(path) => {
@@ -74,7 +87,7 @@ fn watch(arguments: &RunArguments) -> Result<Watch, String> {
     })
 }
 
-fn check_outputs(arguments: &RunArguments) -> Result<(), String> {
+pub(super) fn check_outputs(arguments: &RunArguments) -> Result<(), String> {
     let serial = match &arguments.serial {
         Serial::File(path) => Some(path),
         Serial::None | Serial::Stdio => None,
@@ -85,7 +98,7 @@ fn check_outputs(arguments: &RunArguments) -> Result<(), String> {
         .try_for_each(|path| outputs::check_writable(path))
 }
 
-fn outlets(
+pub(super) fn outlets(
     arguments: &RunArguments,
     watch: &mut Watch,
     waker: &window::WakerSlot,
@@ -119,7 +132,7 @@ fn outlets(
 }
 
 /// A capture file, which is turned over before it fills a disk.
-fn capture(path: &Path) -> Result<Capture, String> {
+pub(super) fn capture(path: &Path) -> Result<Capture, String> {
     const LIMIT_BYTES: u64 = 256 << 20;
     Capture::create(path, LIMIT_BYTES).map_err(|error| format!("{}: {error}", path.display()))
 }
@@ -158,7 +171,7 @@ fn in_window(
 }
 
 /// Writes what was asked for, switches the machine off and says how it went.
-fn finish(
+pub(super) fn finish(
     arguments: &RunArguments,
     machine: &Arc<dyn Running>,
     files: &[OutFile],

@@ -67,6 +67,11 @@ pub fn apply(profile: &mut Profile, machine: &MachineArguments) -> Result<(), St
         _ if machine.append.is_some() => return Err("--append needs a kernel: name one with --kernel".into()),
         _ => {}
     }
+    set_some(&mut profile.memory_now, machine.memory_now);
+    set_some(&mut profile.memory_floor, machine.memory_floor);
+    set_some(&mut profile.throttles.disk_operations, machine.disk_iops);
+    set_some(&mut profile.throttles.disk_bytes, machine.disk_rate);
+    set_some(&mut profile.throttles.network_bytes, machine.network_rate);
     profile.snapshot |= machine.snapshot;
     profile.debug_exit |= machine.debug_exit;
     if machine.deterministic {
@@ -168,6 +173,12 @@ fn expect(path: &Path, option: &str, wanted: &str, fits: impl Fn(storage::Kind) 
             boot::kind_name(kind)
         )),
         Err(error) => Some(error.to_string()),
+    }
+}
+
+fn set_some<T>(field: &mut Option<T>, option: Option<T>) {
+    if option.is_some() {
+        *field = option;
     }
 }
 

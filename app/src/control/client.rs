@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{Answer, Command, ControlArguments, Reply, Request, socket};
-use crate::cli::console;
+use crate::cli::{console, status};
 
 /// A connection to one Vitrine.
 struct Peer(BufReader<UnixStream>);
@@ -61,7 +61,24 @@ pub fn control(arguments: &ControlArguments) -> Result<u8, String> {
 
 fn once(peers: &mut [Peer], arguments: &ControlArguments) -> Result<u8, String> {
     let command = arguments.command.clone();
+    if arguments.machine.is_none()
+        && let Command::Move { donor, receiver, .. } = &command
+    {
+        let peer = peer_for(peers, Some(donor))?;
+        if !peer.machines().contains(receiver) {
+            return Err(format!(
+                "{receiver} does not run in the process of {donor}; what runs there: {}. Machines that share one \
+                 process are started together: vitrine run {donor} {receiver} --headless",
+                peer.machines().join(", ")
+            ));
+        }
+        return follow(peer, command, arguments.json);
+    }
+    if let Command::Undo { .. } = &command {
+        return follow(peer_for(peers, arguments.machine.as_deref())?, command, arguments.json);
+    }
     let everywhere = matches!(&command, Command::List)
+        || arguments.machine.is_none() && matches!(&command, Command::Moves)
         || arguments.machine.is_none() && matches!(&command, Command::Registers { all: true, .. });
     if everywhere {
         let request = Request { machine: None, command };
@@ -78,6 +95,38 @@ fn once(peers: &mut [Peer], arguments: &ControlArguments) -> Result<u8, String> 
     let peer = peer_for(peers, arguments.machine.as_deref())?;
     show(&peer.ask(&request)?, arguments.json);
     Ok(0)
+}
+
+/// Begins a transfer. A program gets it as it stands; a person sees it go on to its end.
+fn follow(peer: &mut Peer, command: Command, json: bool) -> Result<u8, String> {
+    const LOOK: Duration = Duration::from_millis(50);
+    let mut answer = peer.ask(&Request { machine: None, command })?;
+    if json {
+        show(&answer, true);
+        return Ok(status::SUCCESS);
+    }
+    let number = answer.json["number"].clone();
+    let mut shown = String::new();
+    loop {
+        let over = answer.json["outcome"].as_str().is_some_and(|outcome| !outcome.is_empty());
+        // A line for each new state, and for progress; not for each tick of its clock.
+        let stands = format!("{} {}", answer.json["state"], answer.json["given"]);
+        if over || stands != shown {
+            show(&answer, false);
+            shown = stands;
+        }
+        if over {
+            let done = answer.json["state"] == "done";
+            return Ok(if done { status::SUCCESS } else { status::ERROR });
+        }
+        std::thread::sleep(LOOK);
+        let all = peer.ask(&Request { machine: None, command: Command::Moves })?;
+        let transfers = all.json.as_array().cloned().unwrap_or_default();
+        let at = transfers.iter().position(|transfer| transfer["number"] == number);
+        let at = at.ok_or("the transfer is too long ago")?;
+        let text = all.text.lines().nth(at).unwrap_or_default().to_owned();
+        answer = Answer { text, json: transfers[at].clone() };
+    }
 }
 
 /// The Vitrine that runs the machine.

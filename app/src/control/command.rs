@@ -57,7 +57,9 @@ pub enum Command {
         explain: bool,
     },
     /// Change something: a register of a paused machine (rip=0x1000), shares=N, cap=PERCENT|none,
-    /// reservation=PERCENT, quantum=MILLISECONDS, time=RATE.
+    /// reservation=PERCENT, quantum=MILLISECONDS, time=RATE, ticks=merge|replay, memory=SIZE, floor=SIZE, disk-iops=N|none,
+    /// disk-rate=SIZE|none, network-rate=SIZE|none; of the host: overcommit=PERCENT, host-disk-iops=N|none,
+    /// host-disk-rate=SIZE|none, host-network-rate=SIZE|none.
     Set {
         /// What, and its new value.
         #[arg(value_name = "KEY=VALUE", required = true)]
@@ -153,6 +155,48 @@ pub enum Command {
         /// Which.
         keys: String,
     },
+    /// Move memory, processor shares or a rate from one running machine to another, and tell how it goes.
+    Move {
+        /// What.
+        what: Movable,
+        /// How much: 128M of memory, 100 shares, a rate of 10M (bytes per second) or 500iops (disk accesses per
+        /// second).
+        amount: String,
+        #[arg(value_name = "from", value_parser = ["from"], hide_possible_values = true)]
+        #[serde(default, skip)]
+        from: String,
+        /// The machine that gives.
+        #[arg(value_name = "DONOR")]
+        donor: String,
+        #[arg(value_name = "to", value_parser = ["to"], hide_possible_values = true)]
+        #[serde(default, skip)]
+        to: String,
+        /// The machine that gets.
+        #[arg(value_name = "RECEIVER")]
+        receiver: String,
+    },
+    /// The latest transfers between machines, with what became of them.
+    Moves,
+    /// Take a transfer that is done back.
+    Undo {
+        /// Its number.
+        #[arg(value_name = "N")]
+        number: u64,
+    },
+    /// Call a memory transfer off that is under way.
+    Cancel {
+        /// Its number.
+        #[arg(value_name = "N")]
+        number: u64,
+    },
+    /// The policy that balances memory and shares by need.
+    Policy {
+        /// Switch it, or see its decisions.
+        #[arg(value_name = "on|off|status", default_value = "status")]
+        what: Switch,
+    },
+    /// The host's ledger: what is granted, used and free, and each machine's memory in three numbers.
+    Ledger,
     /// Send text to the first serial port; \n is a line's end.
     Serial {
         /// What.
@@ -223,6 +267,33 @@ pub struct TraceFilter {
     pub text: Option<String>,
 }
 
+/// On, off, or just a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// Switch it on.
+    On,
+    /// Switch it off.
+    Off,
+    /// Look at it.
+    #[default]
+    Status,
+}
+
+/// What can move from one machine to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Movable {
+    /// By the balloons.
+    Memory,
+    /// Processor shares.
+    Shares,
+    /// Bound on the disks' data or accesses.
+    Disk,
+    /// Bound on the network's data.
+    Network,
+}
+
 /// A table in the guest's memory that the processor reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -269,6 +340,17 @@ mod tests {
         assert_eq!((named.machine.as_deref(), named.json), (Some("mine"), true));
         assert_eq!(named.command, Command::Registers { cpu: 0, all: true, explain: false });
         assert_eq!(parse(&["registers", "--watch"]).watch, Some(2));
+    }
+
+    #[test]
+    fn a_move_reads_like_a_sentence() {
+        let moved = parse(&["move", "memory", "128M", "from", "A", "to", "B"]).command;
+        let Command::Move { what, amount, donor, receiver, .. } = &moved else { panic!("{moved:?}") };
+        assert_eq!((*what, &amount[..], &donor[..], &receiver[..]), (Movable::Memory, "128M", "A", "B"));
+        let words = ["ctl", "move", "memory", "128M", "to", "A", "from", "B"];
+        assert!(Line::try_parse_from(words).is_err());
+        let program = r#"{"move":{"what":"shares","amount":"100","donor":"A","receiver":"B"}}"#;
+        assert!(matches!(serde_json::from_str(program), Ok(Command::Move { what: Movable::Shares, .. })));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use cpu::Registers;
+use engine::profile::{LostTicks, Size};
+use engine::resources::{OVERCOMMIT_PERCENT, Resource, Resources, Throttles};
 use engine::scheduler::{Allotment, QUANTUM_LIMITS, Scheduler};
 
 use super::command::number;
@@ -14,23 +16,35 @@ use crate::running::Running;
 const MOST_BYTES: usize = 1 << 16;
 
 /// What one `set` asks for, gathered.
+#[derive(Default)]
 struct Plan {
     registers: Option<Registers>,
     allotment: Option<Allotment>,
     quantum: Option<Duration>,
     time_rate: Option<f64>,
+    throttles: Option<Throttles>,
+    lost_ticks: Option<LostTicks>,
+    ledger: Vec<LedgerChange>,
+}
+
+/// A change of the host's ledger.
+enum LedgerChange {
+    Memory(u64),
+    Floor(u64),
+    Overcommit(u32),
+    Capacity(Resource, Option<u64>),
 }
 
 /// Makes all changes, or none and says which is wrong.
 pub fn set(machine: &dyn Running, cpu: usize, changes: &[String]) -> Result<(), String> {
-    let mut plan = Plan { registers: None, allotment: None, quantum: None, time_rate: None };
+    let mut plan = Plan::default();
     for change in changes {
         let (key, value) = change
             .split_once('=')
             .ok_or_else(|| format!("'{change}': write KEY=VALUE, for example shares=512"))?;
         plan.add(machine, cpu, &key.to_ascii_lowercase(), value)?;
     }
-    let Plan { registers, allotment, quantum, time_rate } = plan;
+    let Plan { registers, allotment, quantum, time_rate, throttles, lost_ticks, ledger } = plan;
     if let Some(registers) = registers {
         machine.set_registers(cpu, registers)?;
     }
@@ -40,10 +54,37 @@ pub fn set(machine: &dyn Running, cpu: usize, changes: &[String]) -> Result<(), 
     if let Some(rate) = time_rate {
         machine.set_time_rate(rate)?;
     }
+    if let Some(policy) = lost_ticks {
+        machine.set_lost_ticks(policy)?;
+    }
+    if let Some(throttles) = throttles {
+        machine.throttle(throttles)?;
+    }
+    ledger.into_iter().try_for_each(|change| change.make(machine))?;
     if let Some(quantum) = quantum {
         Scheduler::global().set_quantum(quantum);
     }
     Ok(())
+}
+
+impl LedgerChange {
+    fn make(self, machine: &dyn Running) -> Result<(), String> {
+        let resources = Resources::global();
+        let id = || machine.id().ok_or("the machine does not run");
+        match self {
+            LedgerChange::Memory(bytes) => resources.set_memory_now(id()?, bytes),
+            LedgerChange::Floor(bytes) => resources.set_floor(id()?, bytes),
+            LedgerChange::Overcommit(percent) => {
+                resources.set_overcommit_percent(percent);
+                Ok(())
+            }
+            LedgerChange::Capacity(resource, amount) => {
+                resources.set_capacity(resource, amount);
+                Ok(())
+            }
+        }
+        .map_err(|error| error.to_string())
+    }
 }
 
 impl Plan {
@@ -71,6 +112,52 @@ impl Plan {
                 self.quantum = Some(Duration::from_secs_f64(milliseconds / 1e3));
                 Ok(())
             }
+            "disk-iops" | "disk-rate" | "network-rate" => {
+                let bound = Some(value).filter(|value| *value != "none");
+                let throttles = self.throttles.get_or_insert_with(|| machine.throttles());
+                match key {
+                    "disk-iops" => throttles.disk_operations = bound.map(whole).transpose()?,
+                    "disk-rate" => throttles.disk_bytes = bound.map(str::parse).transpose()?,
+                    _ => throttles.network_bytes = bound.map(str::parse).transpose()?,
+                }
+                throttles.check().map_err(|error| error.to_string())
+            }
+            "ticks" => {
+                self.lost_ticks = Some(value.parse()?);
+                Ok(())
+            }
+            "memory" | "floor" => {
+                let bytes = value.parse::<Size>()?.bytes();
+                self.ledger.push(if key == "memory" {
+                    LedgerChange::Memory(bytes)
+                } else {
+                    LedgerChange::Floor(bytes)
+                });
+                Ok(())
+            }
+            "overcommit" => {
+                let percent = whole(value)?;
+                if !OVERCOMMIT_PERCENT.contains(&percent) {
+                    let (least, most) = (OVERCOMMIT_PERCENT.start(), OVERCOMMIT_PERCENT.end());
+                    return Err(format!("overcommit is {least} to {most} percent, not {percent}"));
+                }
+                self.ledger.push(LedgerChange::Overcommit(percent));
+                Ok(())
+            }
+            "host-disk-iops" | "host-disk-rate" | "host-network-rate" => {
+                let resource = match key {
+                    "host-disk-iops" => Resource::DiskOperations,
+                    "host-disk-rate" => Resource::DiskBytes,
+                    _ => Resource::NetworkBytes,
+                };
+                let amount = match (value, resource) {
+                    ("none", _) => None,
+                    (_, Resource::DiskOperations) => Some(whole(value)?.into()),
+                    _ => Some(value.parse::<Size>()?.bytes()),
+                };
+                self.ledger.push(LedgerChange::Capacity(resource, amount));
+                Ok(())
+            }
             "time" => {
                 self.time_rate = Some(
                     value
@@ -94,7 +181,8 @@ impl Plan {
 
 fn unknown(key: &str) -> String {
     format!(
-        "'{key}' cannot be set; what can: shares, cap, reservation, quantum, time, and the registers \
+        "'{key}' cannot be set; what can: shares, cap, reservation, quantum, time, ticks, memory, floor, disk-iops, \
+         disk-rate, network-rate, overcommit, host-disk-iops, host-disk-rate, host-network-rate, and the registers \
          rax to r15, rip, rflags, cr0, cr2, cr3, cr4, efer, dr0 to dr3, dr6, dr7"
     )
 }
@@ -167,6 +255,26 @@ mod tests {
         assert_eq!((fake.registers(0).unwrap().general[0], fake.allotment()), (0, Allotment::default()));
         set(&fake, &["shares=7", "cap=50"]).unwrap();
         assert_eq!(fake.allotment(), Allotment { shares: 7, cap_percent: Some(50), reservation_percent: 0 });
+    }
+
+    #[test]
+    fn rates_are_bounded_and_freed() {
+        let fake = Fake::new("one");
+        set(&fake, &["disk-iops=200", "disk-rate=10M", "network-rate=1M"]).unwrap();
+        let bounds = Throttles {
+            disk_operations: Some(200),
+            disk_bytes: Some(Size::mib(10)),
+            network_bytes: Some(Size::mib(1)),
+        };
+        assert_eq!(fake.throttles(), bounds);
+        set(&fake, &["ticks=replay"]).unwrap();
+        assert_eq!(fake.lost_ticks(), LostTicks::Replay);
+        set(&fake, &["disk-rate=none"]).unwrap();
+        assert_eq!(fake.throttles(), Throttles { disk_bytes: None, ..bounds });
+        for wrong in ["ticks=slew", "disk-iops=0", "network-rate=much", "overcommit=5", "memory=x"] {
+            assert!(set(&fake, &[wrong]).is_err(), "{wrong}");
+        }
+        assert!(set(&fake, &["floor=64M"]).unwrap_err().contains("does not run"));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use cpu::Registers;
 use engine::inspect::{self, bits, code, descriptor, summary, task};
+use engine::profile::LostTicks;
 use engine::session::{Ending, RunState};
 use hardware::input::Key;
 use serde_json::{Value, json};
 
 use super::command::Table;
-use super::{Answer, Command, Registry, Request, edit, trace};
+use super::{Answer, Command, Registry, Request, edit, resources, trace};
 use crate::cli::script;
 use crate::running::Running;
 use crate::{names, outputs, report};
@@ -22,6 +23,9 @@ const HOLD: std::time::Duration = std::time::Duration::from_millis(80);
 
 /// Does what is asked; the answer, or why not.
 pub fn execute(registry: &Registry, request: &Request) -> Result<Answer, String> {
+    if let Some(done) = resources::execute(registry, &request.command) {
+        return done;
+    }
     match &request.command {
         Command::List => return list(registry),
         Command::Registers { all: true, .. } if request.machine.is_none() => {
@@ -311,8 +315,15 @@ fn timers(machine: &dyn Running) -> Result<Answer, String> {
     let timers = machine.stats().timers;
     let us = |ns: u64| format!("{:.1}", ns as f64 / 1e3);
     let mut text = format!(
-        "{:<16} {:<32} {:>12} {:>10} {:>10} {:>8} {:>28}\n",
-        "timer", "mode", "period (us)", "raised", "delivered", "merged", "late (us): p50, p99, max"
+        "{:<16} {:<32} {:>12} {:>10} {:>10} {:>9} {:>8} {:>28}\n",
+        "timer",
+        "mode",
+        "period (us)",
+        "raised",
+        "delivered",
+        "replayed",
+        "merged",
+        "late (us): p50, p99, max"
     );
     for timer in &timers.guest {
         let period = timer.period_ns.map_or("-".to_owned(), |ns| format!("{:.1}", ns / 1e3));
@@ -324,14 +335,19 @@ fn timers(machine: &dyn Running) -> Result<Answer, String> {
         );
         let _ = writeln!(
             text,
-            "{:<16} {:<32} {period:>12} {:>10} {:>10} {:>8} {late:>28}",
-            timer.name, timer.mode, timer.raised, timer.delivered, timer.merged
+            "{:<16} {:<32} {period:>12} {:>10} {:>10} {:>9} {:>8} {late:>28}",
+            timer.name, timer.mode, timer.raised, timer.delivered, timer.replayed, timer.merged
         );
     }
     let _ = write!(
         text,
-        "host: {} slices, {} of them ended by the quantum timer",
-        timers.host_slices, timers.host_quantum_expiries
+        "lost ticks are {}; host: {} slices, {} of them ended by the quantum timer",
+        match machine.lost_ticks() {
+            LostTicks::Merge => "merged",
+            LostTicks::Replay => "replayed",
+        },
+        timers.host_slices,
+        timers.host_quantum_expiries
     );
     Answer::new(text, timers)
 }

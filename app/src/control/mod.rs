@@ -7,6 +7,7 @@ mod command;
 mod edit;
 mod execute;
 mod registry;
+mod resources;
 mod server;
 mod socket;
 mod trace;

@@ -8,7 +8,8 @@ use display::Frame;
 use engine::inspect::PhysicalMemory;
 use engine::inspect::diagnosis::Diagnosis;
 use engine::machine::{Edge, Told};
-use engine::profile::Profile;
+use engine::profile::{LostTicks, Profile};
+use engine::resources::{MachineId, Throttles};
 use engine::scheduler::Allotment;
 use engine::session::{Crash, EditError, Ending, Event, RunState};
 use engine::stats::Stats;
@@ -72,6 +73,8 @@ struct Inner {
     stats: Stats,
     edges: Vec<Edge>,
     time_rate: f64,
+    throttles: Throttles,
+    lost_ticks: LostTicks,
 }
 
 impl Inner {
@@ -95,6 +98,8 @@ impl Fake {
             stats: Stats::default(),
             edges: Vec::new(),
             time_rate: 1.0,
+            throttles: Throttles::default(),
+            lost_ticks: LostTicks::default(),
         };
         let trace = Trace::new(Clock::manual(), &[window("8254"), window("com1")], Vec::new());
         Arc::new(Fake { profile: Profile::new(name), trace, inner: Mutex::new(inner) })
@@ -262,6 +267,23 @@ impl Running for Fake {
     }
     fn allot(&self, allotment: Allotment) -> Result<(), String> {
         self.with(|inner| inner.allotment = allotment);
+        Ok(())
+    }
+    fn id(&self) -> Option<MachineId> {
+        None
+    }
+    fn throttles(&self) -> Throttles {
+        self.with(|inner| inner.throttles)
+    }
+    fn throttle(&self, throttles: Throttles) -> Result<(), String> {
+        self.with(|inner| inner.throttles = throttles);
+        Ok(())
+    }
+    fn lost_ticks(&self) -> LostTicks {
+        self.with(|inner| inner.lost_ticks)
+    }
+    fn set_lost_ticks(&self, policy: LostTicks) -> Result<(), String> {
+        self.with(|inner| inner.lost_ticks = policy);
         Ok(())
     }
     fn time_rate(&self) -> f64 {

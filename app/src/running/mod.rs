@@ -11,7 +11,8 @@ use cpu::Registers;
 use display::Frame;
 use engine::inspect::PhysicalMemory;
 use engine::machine::{Edge, Told};
-use engine::profile::Profile;
+use engine::profile::{LostTicks, Profile};
+use engine::resources::{MachineId, Throttles};
 use engine::scheduler::Allotment;
 use engine::session::{Ending, Event, Outlets, RunState, Session};
 use engine::stats::Stats;
@@ -66,6 +67,16 @@ pub trait Running: Send + Sync {
     fn allotment(&self) -> Allotment;
     /// Changes its part of the host's processors, at once.
     fn allot(&self, allotment: Allotment) -> Result<(), String>;
+    /// Its number in the host's ledger, while it runs.
+    fn id(&self) -> Option<MachineId>;
+    /// What it may take of disks and network at most.
+    fn throttles(&self) -> Throttles;
+    /// Changes that, at once.
+    fn throttle(&self, throttles: Throttles) -> Result<(), String>;
+    /// What becomes of timer ticks that could not be told one by one.
+    fn lost_ticks(&self) -> LostTicks;
+    /// Changes that, at once.
+    fn set_lost_ticks(&self, policy: LostTicks) -> Result<(), String>;
     /// Guest seconds per host second.
     fn time_rate(&self) -> f64;
     /// Makes guest time run slower or faster.
@@ -172,6 +183,21 @@ impl Running for Session {
     }
     fn allot(&self, allotment: Allotment) -> Result<(), String> {
         Session::allot(self, allotment).map_err(|error| error.to_string())
+    }
+    fn id(&self) -> Option<MachineId> {
+        Session::id(self)
+    }
+    fn throttles(&self) -> Throttles {
+        Session::throttles(self)
+    }
+    fn throttle(&self, throttles: Throttles) -> Result<(), String> {
+        Session::throttle(self, throttles).map_err(|error| error.to_string())
+    }
+    fn lost_ticks(&self) -> LostTicks {
+        Session::lost_ticks(self)
+    }
+    fn set_lost_ticks(&self, policy: LostTicks) -> Result<(), String> {
+        Session::set_lost_ticks(self, policy).map_err(|error| error.to_string())
     }
     fn time_rate(&self) -> f64 {
         Session::time_rate(self)

@@ -487,6 +487,8 @@ fn furnish(fake: &Fake) {
         raised: 1204,
         delivered: 1200,
         merged: 4,
+        replayed: 0,
+        owed: 0,
         acknowledged: None,
         lateness: Default::default(),
     }];

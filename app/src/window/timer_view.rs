@@ -139,6 +139,7 @@ mod tests {
             entity: n % 3,
             begun_ns: 1000 * n,
             lasted_ns: 400,
+            used_ns: 400,
             granted_ns: 5000,
             end: SliceEnd::Parked,
         };

@@ -7,6 +7,12 @@ use std::sync::Arc;
 pub trait LineSink: Send + Sync {
     /// Line `number` now has `level`. Called on every settle, so equal levels may be repeated.
     fn set(&self, number: u32, level: bool);
+
+    /// Whether an interrupt that line `number` requested has not been taken yet, so that another edge would be lost.
+    /// Who cannot tell says no.
+    fn is_pending(&self, _number: u32) -> bool {
+        false
+    }
 }
 
 /// A device's end of one interrupt line.
@@ -34,6 +40,11 @@ impl Line {
     /// Drives the line.
     pub fn set(&self, level: bool) {
         self.sink.set(self.number, level);
+    }
+
+    /// Whether the last interrupt it requested has not been taken yet.
+    pub fn is_pending(&self) -> bool {
+        self.sink.is_pending(self.number)
     }
 }
 

@@ -23,13 +23,15 @@ use hardware::net::E1000;
 use hardware::pci::{Function, Root};
 use hardware::serial::SerialPort;
 use hardware::test_device::TestDevice;
-use hardware::timers::{Pit, Rtc};
+use hardware::timers::{LostTicks, Pit, Rtc};
 use hardware::vga::VgaCard;
 use hardware::virtio::{Net, VirtioPci};
 use hardware::{
     Alarm, Alarms, Bus, Clock, Device, Line, LineSink, LoadError, Memory, Messages, Requests, Shared, Width,
     WindowSpec, shared,
 };
+
+use storage::throttle::Throttle;
 
 use super::StartError;
 use super::input::Sockets;
@@ -86,6 +88,8 @@ pub struct Board {
     pub power: Shared<PowerManagement>,
     pub video: Shared<VgaCard>,
     pub paravirtual: Paravirtual,
+    /// What bounds the machine's disks.
+    pub disk_throttle: Arc<Throttle>,
 }
 
 /// The interrupt controllers are given the first alarm.
@@ -122,6 +126,7 @@ impl Board {
         controllers: impl FnOnce(Alarm) -> Controllers,
     ) -> Result<Board, StartError> {
         let Wiring { memory, bus, clock, started, requests, alarms, link } = wiring;
+        let disk_throttle = media.throttle.clone();
         let mut board = Assembly { devices: Vec::new(), timed: Vec::new() };
         let alarm = || {
             let alarm = alarms.alarm();
@@ -303,6 +308,7 @@ impl Board {
             power,
             video,
             paravirtual,
+            disk_throttle,
         })
     }
 
@@ -365,7 +371,18 @@ impl Board {
     /// Output edges of 8254 channel 0, and those merged because the machine was late.
     pub fn timer_edges(&self) -> (u64, u64) {
         let counts = self.pit.as_ref().map(|pit| pit.lock().counts());
-        counts.map_or((0, 0), |counts| (counts.edges, counts.merged))
+        counts.map_or((0, 0), |counts| (counts.raised, counts.merged))
+    }
+
+    /// What becomes of ticks that come too late.
+    pub fn set_lost_ticks(&self, policy: LostTicks) {
+        if let Some(pit) = &self.pit {
+            pit.lock().set_lost_ticks(policy);
+        }
+        self.rtc.lock().set_lost_ticks(policy);
+        if let Some(fabric) = &self.fabric {
+            fabric.set_lost_ticks(policy);
+        }
     }
 
     /// Every timer of the guest that is ours; `late` tells how late the device of an alarm was called.

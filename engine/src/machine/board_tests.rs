@@ -38,6 +38,7 @@ fn board_on(disk_bus: DiskBus) -> (Board, Wiring) {
         disks: vec![Box::new(disk)],
         cdrom: None,
         floppy: Some((Box::new(floppy), storage::floppy::FloppyGeometry::HD_1440K)),
+        throttle: storage::throttle::Throttle::new(Default::default(), |_| false),
     };
     let clock = wiring.clock.clone();
     let controllers =

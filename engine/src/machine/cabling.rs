@@ -20,8 +20,26 @@ static SWITCHES: Mutex<BTreeMap<String, Weak<Switch>>> = Mutex::new(BTreeMap::ne
 pub struct Network {
     recorder: Arc<Recorder>,
     shaper: Arc<Shaper>,
+    line: Mutex<Line>,
     leads_to: String,
     far: Mutex<Far>,
+}
+
+/// What the user makes of the line, and what the machine may take of the host's network.
+#[derive(Default)]
+struct Line {
+    conditions: Conditions,
+    bytes_per_second: Option<u64>,
+}
+
+impl Line {
+    /// The narrower of the two.
+    fn as_shaped(&self) -> Conditions {
+        let bound = self.bytes_per_second.map(|bytes| bytes.saturating_mul(8).max(1));
+        let own = Some(self.conditions.bits_per_second).filter(|bits| *bits > 0);
+        let bits_per_second = [bound, own].into_iter().flatten().min().unwrap_or(0);
+        Conditions { bits_per_second, ..self.conditions }
+    }
 }
 
 /// What is at the far end and goes away with the machine. (A switch is held by the cable itself.)
@@ -70,7 +88,9 @@ impl Network {
         let shaper = Arc::new(Shaper::new(near, seed));
         let recorder = Arc::new(Recorder::new(shaper.clone()));
         recorder.set_capture(capture);
-        Ok(Some(Network { recorder, shaper, leads_to, far: Mutex::new(far) }))
+        let network = Network { recorder, shaper, line: Mutex::default(), leads_to, far: Mutex::new(far) };
+        network.set_bytes_per_second(profile.throttles.network_bytes.map(|size| size.bytes()));
+        Ok(Some(network))
     }
 
     /// The card's end of the cable.
@@ -85,7 +105,18 @@ impl Network {
 
     /// Makes the line slow, bad or perfect.
     pub fn set_conditions(&self, conditions: Conditions) {
-        self.shaper.set_conditions(conditions);
+        let mut line = self.line.lock();
+        line.conditions = conditions;
+        self.shaper.set_conditions(line.as_shaped());
+    }
+
+    /// What may pass in each direction at most; the line's own conditions hold too.
+    pub fn set_bytes_per_second(&self, bound: Option<u64>) {
+        let mut line = self.line.lock();
+        if line.bytes_per_second != bound {
+            line.bytes_per_second = bound;
+            self.shaper.set_conditions(line.as_shaped());
+        }
     }
 
     /// Plugs the cable in or out.

@@ -1,16 +1,20 @@
 //! Opening the images a profile names.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use storage::disk::Disk;
 use storage::floppy::FloppyGeometry;
 use storage::iso::IsoDisk;
 use storage::memory::MemoryDisk;
 use storage::overlay::Overlay;
+use storage::throttle::{Throttle, Throttled};
 use storage::{Access, Format, Image};
 
 use super::StartError;
+use super::holding::disk_rates;
 use crate::profile::Profile;
+use crate::scheduler::rest_current;
 
 /// What lies in the machine's drives at power-on.
 pub struct Media {
@@ -20,16 +24,23 @@ pub struct Media {
     pub cdrom: Option<Box<dyn Disk>>,
     /// The floppy, with its format.
     pub floppy: Option<(Box<dyn Disk>, FloppyGeometry)>,
+    /// What bounds all of them together.
+    pub throttle: Arc<Throttle>,
 }
 
 impl Media {
     /// Opens everything `profile` names; nothing stays locked on an error.
     pub fn open(profile: &Profile) -> Result<Media, StartError> {
-        let disks = profile.disks.iter().map(|path| hard_disk(path, profile.snapshot));
+        // A disk's own thread sleeps; a vCPU rests, and leaves its worker to others.
+        let throttle = Throttle::new(disk_rates(&profile.throttles), rest_current);
+        let behind = |disk: Box<dyn Disk>| Box::new(Throttled::new(disk, &throttle)) as Box<dyn Disk>;
+        let disks = profile.disks.iter().map(|path| hard_disk(path, profile.snapshot).map(behind));
+        let floppy = profile.floppy.as_deref().map(|path| floppy(path, profile.snapshot)).transpose()?;
         Ok(Media {
             disks: disks.collect::<Result<_, _>>()?,
-            cdrom: profile.cdrom.as_deref().map(cd).transpose()?,
-            floppy: profile.floppy.as_deref().map(|path| floppy(path, profile.snapshot)).transpose()?,
+            cdrom: profile.cdrom.as_deref().map(cd).transpose()?.map(behind),
+            floppy: floppy.map(|(disk, geometry)| (behind(disk), geometry)),
+            throttle: throttle.clone(),
         })
     }
 }

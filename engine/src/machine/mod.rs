@@ -6,6 +6,7 @@ mod cabling;
 mod checkpoint;
 mod edges;
 mod guest_bus;
+mod holding;
 mod input;
 mod lateness;
 mod media;
@@ -36,8 +37,9 @@ use parking_lot::Mutex;
 use crate::boot::{BootError, Image};
 use crate::firmware::{Firmware, FirmwareError};
 use crate::inspect;
-use crate::profile::{self, Profile};
-use crate::scheduler::{Account, Allotment, AllotmentError, Entity, Scheduler};
+use crate::profile::{self, LostTicks, Profile};
+use crate::resources::{Refusal, Resources, Seat};
+use crate::scheduler::{Account, Allotment, Entity, Scheduler};
 use crate::session::Outlets;
 use crate::stats::{self, ExitCounts, KernelCount, PortCount, Stats, TimerCounts};
 use crate::trace::Trace;
@@ -89,6 +91,9 @@ pub enum StartError {
     /// The backend cannot be had.
     #[error("{0}")]
     Backend(String),
+    /// The host's ledger cannot grant what the machine wants.
+    #[error(transparent)]
+    Resources(#[from] Refusal),
 }
 
 /// What a machine asks of its supervisor.
@@ -141,6 +146,9 @@ pub struct Machine {
     started: Instant,
     cpu_time_at_start: Duration,
     typist: Mutex<()>,
+    /// Its place in the host's ledger, while it runs.
+    seat: Mutex<Option<Seat>>,
+    lost_ticks: Mutex<LostTicks>,
 }
 
 impl Wires {
@@ -208,6 +216,7 @@ impl Machine {
             return Err(StartError::Profile(problems));
         }
         let profile = &profile.as_built();
+        let seat = Resources::global().seat(profile)?;
         let cpu_time_at_start = stats::process_cpu_time();
         let memory = Memory::new(profile.memory.bytes(), board::EXTRA_BYTES).map_err(StartError::Memory)?;
         let firmware = find_firmware(profile)?;
@@ -304,7 +313,7 @@ impl Machine {
             timekeeper::start(clock.clone(), alarms, bell.clone(), devices, listeners);
         }
         let screen = Screen::start(board.video.clone(), outlets.waker.clone());
-        Ok(Arc::new(Machine {
+        let machine = Arc::new(Machine {
             profile: profile.clone(),
             platform,
             memory,
@@ -328,7 +337,12 @@ impl Machine {
             started: Instant::now(),
             cpu_time_at_start,
             typist: Mutex::new(()),
-        }))
+            seat: Mutex::new(None),
+            lost_ticks: Mutex::new(profile.lost_ticks),
+        });
+        machine.set_lost_ticks(profile.lost_ticks);
+        machine.take_seat(seat);
+        Ok(machine)
     }
 
     /// The profile it was built from.
@@ -426,6 +440,7 @@ impl Machine {
         for entity in self.entities.iter() {
             Scheduler::global().retire(entity);
         }
+        self.leave_seat();
     }
 
     /// Brings devices and vCPUs to the state of power-on. Only while held.
@@ -523,16 +538,21 @@ impl Machine {
         self.trace.switch(on);
     }
 
+    /// What becomes of timer ticks that come too late.
+    pub fn lost_ticks(&self) -> LostTicks {
+        *self.lost_ticks.lock()
+    }
+
+    /// Changes that, at once.
+    pub fn set_lost_ticks(&self, policy: LostTicks) {
+        let mut now = self.lost_ticks.lock();
+        *now = policy;
+        self.board.set_lost_ticks(policy);
+    }
+
     /// Its part of the host's processors.
     pub fn allotment(&self) -> Allotment {
         self.account.allotment()
-    }
-
-    /// Changes its part of the host's processors, at once.
-    pub fn allot(&self, allotment: Allotment) -> Result<(), AllotmentError> {
-        allotment.check(self.cpus.len() as u32)?;
-        Scheduler::global().allot(&self.account, allotment);
-        Ok(())
     }
 
     /// Registers, code bytes and instruction of a vCPU that stands still.
@@ -700,6 +720,7 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.screen.close();
         self.bell.close();
+        self.leave_seat();
         // The wires hold the vCPUs, whose reports hold the wires.
         self.wires.cpus.store(None);
         self.wires.entities.store(None);

@@ -1,7 +1,8 @@
 //! The guest's timers as the timer scope and `ctl timers` show them: what each is programmed to, when it is next due,
 //! what became of its ticks, and how late they came.
 
-use hardware::interrupts::{InterruptCounts, Lapic, Lvt, TimerCount, TimerMode};
+use hardware::interrupts::{InterruptCounts, Lapic, Lvt, TimerMode};
+use hardware::timers::TickCounts;
 use hardware::timers::pit::{HZ, Pit};
 use hardware::timers::rtc::Rtc;
 use serde::Serialize;
@@ -25,6 +26,10 @@ pub struct Timer {
     pub delivered: u64,
     /// Ticks that reached the guest only together with a later one: it, or the host, was late.
     pub merged: u64,
+    /// Ticks among those delivered that were replayed: late, one by one.
+    pub replayed: u64,
+    /// Ticks still to be replayed.
+    pub owed: u64,
     /// Interrupts of its vector that vCPUs took (local APIC timers).
     pub acknowledged: Option<u64>,
     /// How late the monitor kept its deadlines.
@@ -42,12 +47,13 @@ const COUNTER_MODES: [&str; 6] = [
 
 /// 8254 channel 0 drives IRQ 0; channels 1 and 2 drive nothing that interrupts.
 pub fn of_pit(pit: &Pit, now_ns: u64, lateness: LatenessSummary) -> Vec<Timer> {
-    let counts = pit.counts();
+    let all = pit.counts();
     let timer = |index: usize| {
         let counter = pit.chip().counter(index)?;
         let count = counter.count();
         let period_ns = count.filter(|_| counter.is_periodic());
         let is_first = index == 0;
+        let counts = if is_first { all } else { TickCounts::default() };
         Some(Timer {
             name: format!("8254 channel {index}"),
             mode: match count {
@@ -56,9 +62,11 @@ pub fn of_pit(pit: &Pit, now_ns: u64, lateness: LatenessSummary) -> Vec<Timer> {
             },
             period_ns: period_ns.map(|count| f64::from(count) * 1e9 / HZ as f64),
             next_ns: pit.chip().next_edge(now_ns).filter(|_| is_first),
-            raised: if is_first { counts.edges } else { 0 },
-            delivered: if is_first { counts.edges - counts.merged } else { 0 },
-            merged: if is_first { counts.merged } else { 0 },
+            raised: counts.raised,
+            delivered: counts.delivered,
+            merged: counts.merged,
+            replayed: counts.replayed,
+            owed: counts.owed,
             acknowledged: None,
             lateness: if is_first { lateness } else { LatenessSummary::default() },
         })
@@ -74,9 +82,11 @@ pub fn of_rtc(rtc: &Rtc, now_ns: u64, lateness: LatenessSummary) -> Timer {
         mode: if period_ns.is_some() { "periodic" } else { "off" }.to_owned(),
         period_ns,
         next_ns: rtc.chip().deadline(now_ns),
-        raised: counts.periods,
-        delivered: counts.periods - counts.merged,
+        raised: counts.raised,
+        delivered: counts.delivered,
         merged: counts.merged,
+        replayed: counts.replayed,
+        owed: counts.owed,
         acknowledged: None,
         lateness,
     }
@@ -94,16 +104,19 @@ pub fn of_apic(cpu: usize, lapic: &Lapic, counts: &InterruptCounts, lateness: La
         TimerMode::TscDeadline => "TSC deadline",
         TimerMode::Reserved => "reserved",
     };
-    let TimerCount { expired, merged } = counts.timers.get(cpu).copied().unwrap_or_default();
+    let TickCounts { raised, delivered, replayed, merged, owed } =
+        counts.timers.get(cpu).copied().unwrap_or_default();
     let vector = (lapic.lvt(Lvt::Timer) & 0xFF) as usize;
     Timer {
         name: format!("local APIC {cpu}"),
         mode: mode.to_owned(),
         period_ns: periodic.then(|| timer.period_ns() as f64),
         next_ns: timer.deadline().filter(|_| !is_masked),
-        raised: expired + merged,
-        delivered: expired,
+        raised,
+        delivered,
         merged,
+        replayed,
+        owed,
         acknowledged: counts.acknowledged.get(vector).copied(),
         lateness,
     }

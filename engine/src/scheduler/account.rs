@@ -20,6 +20,8 @@ pub(super) struct Books {
     /// Host CPU time used, times [`DEFAULT_SHARES`] over the machine's shares.
     virtual_ns: u64,
     ran_ns: u64,
+    /// Time its vCPUs were ready and had no worker, or rested at the cap.
+    waited_ns: u64,
     cap: Option<Bucket>,
     reservation: Option<Bucket>,
     /// At its cap, and resting.
@@ -71,6 +73,7 @@ impl Account {
             allotment,
             virtual_ns: 0,
             ran_ns: 0,
+            waited_ns: 0,
             cap: None,
             reservation: None,
             resting: false,
@@ -88,6 +91,11 @@ impl Account {
     /// Host CPU time it has used, in nanoseconds.
     pub fn ran_ns(&self) -> u64 {
         self.0.lock().ran_ns
+    }
+
+    /// Time its vCPUs could have run and had to wait, for a worker or because of the cap, in nanoseconds.
+    pub fn waited_ns(&self) -> u64 {
+        self.0.lock().waited_ns
     }
 
     /// Looks at or changes the books; only with the scheduler's lock.
@@ -133,6 +141,11 @@ impl Books {
             bucket.fill(now_ns);
             bucket.take(used_ns);
         }
+    }
+
+    /// A vCPU that was ready has waited this long.
+    pub fn waited(&mut self, ns: u64) {
+        self.waited_ns += ns;
     }
 
     /// Until when it must rest because it is at its cap.

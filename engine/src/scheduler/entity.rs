@@ -58,6 +58,8 @@ pub struct Entity {
     /// Only changed under the scheduler's lock.
     status: Mutex<Status>,
     lane: AtomicBool,
+    /// When it became ready, in nanoseconds and one more; 0 while it is not.
+    ready_ns: AtomicU64,
     ran_ns: AtomicU64,
     slices: AtomicU64,
     preempted: AtomicU64,
@@ -75,6 +77,7 @@ impl Entity {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             status: Mutex::new(status),
             lane: AtomicBool::new(false),
+            ready_ns: AtomicU64::new(0),
             ran_ns: AtomicU64::new(0),
             slices: AtomicU64::new(0),
             preempted: AtomicU64::new(0),
@@ -106,6 +109,22 @@ impl Entity {
 
     pub(super) fn has_lane(&self) -> bool {
         self.lane.load(Ordering::Relaxed)
+    }
+
+    /// It waits, from now on or from before.
+    pub(super) fn waits_since(&self, now_ns: u64) {
+        // Only under the scheduler's lock: no other thread comes between.
+        if self.ready_ns.load(Ordering::Relaxed) == 0 {
+            self.ready_ns.store(now_ns + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// It waits no more; how long it did.
+    pub(super) fn waits_no_more(&self, now_ns: u64) -> u64 {
+        match self.ready_ns.swap(0, Ordering::Relaxed) {
+            0 => 0,
+            since => (now_ns + 1).saturating_sub(since),
+        }
     }
 
     /// Counts a slice that used `used_ns` of host CPU time.

@@ -7,6 +7,7 @@ mod account;
 mod allotment;
 mod entity;
 mod quantum;
+mod rest;
 mod slices;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use account::Account;
 pub use allotment::{Allotment, AllotmentError, DEFAULT_SHARES, MOST_SHARES};
 pub use entity::{Entity, Next, Run};
 use entity::{Place, Status};
+pub use rest::rest_current;
 use slices::SliceLog;
 pub use slices::{Slice, SliceEnd};
 
@@ -78,8 +80,13 @@ struct RunningSlice {
 impl Scheduler {
     /// The pool of this process, with as many workers as the host grants it CPUs.
     pub fn global() -> &'static Arc<Scheduler> {
+        Scheduler::global_with(thread::available_parallelism().map_or(1, |n| n.get()))
+    }
+
+    /// The pool of this process; it is started with `workers` threads, unless it runs already.
+    pub fn global_with(workers: usize) -> &'static Arc<Scheduler> {
         static POOL: OnceLock<Arc<Scheduler>> = OnceLock::new();
-        POOL.get_or_init(|| Scheduler::start(thread::available_parallelism().map_or(1, |n| n.get())))
+        POOL.get_or_init(|| Scheduler::start(workers.max(1)))
     }
 
     /// A pool of its own with `workers` threads. They live as long as the process.
@@ -243,8 +250,8 @@ impl Scheduler {
     fn work(&self, lane: Option<&Arc<Entity>>) {
         while let Some(entity) = self.next(lane) {
             let begun = thread_cpu_time();
-            let next = entity.run.run_slice();
-            self.finish(&entity, thread_cpu_time().saturating_sub(begun), next);
+            let (next, rest_until) = rest::while_running(&entity, || entity.run.run_slice());
+            self.finish(&entity, thread_cpu_time().saturating_sub(begun), next, rest_until);
         }
     }
 
@@ -256,6 +263,7 @@ impl Scheduler {
             }
             let now_ns = self.now_ns();
             if let Some(entity) = state.take(lane, now_ns) {
+                entity.account.books(|books| books.waited(entity.waits_no_more(now_ns)));
                 entity.status(|status| {
                     status.place = Place::Running;
                     status.woken = false;
@@ -284,21 +292,27 @@ impl Scheduler {
         }
     }
 
-    fn finish(&self, entity: &Arc<Entity>, used: Duration, next: Next) {
+    fn finish(&self, entity: &Arc<Entity>, used: Duration, next: Next, rest_until: Option<Instant>) {
         let mut state = self.state.lock();
         let now_ns = self.now_ns();
         let used_ns = used.as_nanos() as u64;
         entity.count_slice(used_ns);
         entity.account.books(|books| books.charge(used_ns, now_ns));
         let again = entity.status(|status| {
-            let again = !status.held && (next != Next::Park || status.woken);
+            let again = !status.held && (next != Next::Park || status.woken || rest_until.is_some());
             status.place = if again { Place::Ready } else { Place::Parked };
             again
         });
-        state.log_end(entity, now_ns, next);
+        state.log_end(entity, now_ns, used_ns, next);
         if again {
-            // Nobody need be told: this worker takes one entity now, so no more of them wait than before.
-            state.queue(entity, now_ns);
+            match rest_until.map(|until| until.saturating_duration_since(self.epoch).as_nanos() as u64) {
+                Some(until_ns) => {
+                    state.rest(entity, until_ns);
+                    self.time(&state, u64::MAX);
+                }
+                // Nobody need be told: this worker takes one entity now, so no more of them wait than before.
+                None => state.queue(entity, now_ns),
+            }
         } else {
             entity.account.books(|books| books.leave());
         }
@@ -313,6 +327,12 @@ impl State {
         self.queue_as_of(self.arrivals, entity, now_ns);
     }
 
+    /// Lets an entity rest, whatever its machine may take.
+    fn rest(&mut self, entity: &Arc<Entity>, until_ns: u64) {
+        self.arrivals += 1;
+        self.resting.insert((until_ns, self.arrivals), entity.clone());
+    }
+
     /// The same for one that has waited since `arrival`. Of equals, who came first is first: a vCPU that yielded
     /// lets its siblings go before it.
     fn queue_as_of(&mut self, arrival: u64, entity: &Arc<Entity>, now_ns: u64) {
@@ -321,6 +341,7 @@ impl State {
                 self.resting.insert((until, arrival), entity.clone());
             }
             None => {
+                entity.waits_since(now_ns);
                 self.ready.insert((books.virtual_ns(), arrival), entity.clone());
             }
         });
@@ -379,6 +400,7 @@ impl State {
             status.place = Place::Parked;
             waited
         });
+        entity.waits_no_more(0);
         if waited {
             entity.account.books(|books| books.leave());
         }
@@ -394,7 +416,7 @@ impl State {
         }
     }
 
-    fn log_end(&mut self, entity: &Arc<Entity>, now_ns: u64, next: Next) {
+    fn log_end(&mut self, entity: &Arc<Entity>, now_ns: u64, used_ns: u64, next: Next) {
         let Some(at) = self.running.iter().position(|slice| Arc::ptr_eq(&slice.entity, entity)) else {
             return;
         };
@@ -409,6 +431,7 @@ impl State {
             entity: entity.id(),
             begun_ns: slice.begun_ns,
             lasted_ns: now_ns - slice.begun_ns,
+            used_ns,
             granted_ns: slice.granted_ns,
             end,
         });

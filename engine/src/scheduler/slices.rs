@@ -32,6 +32,8 @@ pub struct Slice {
     pub begun_ns: u64,
     /// Host time from begin to end, in nanoseconds.
     pub lasted_ns: u64,
+    /// CPU time it used, in nanoseconds: less than it lasted when the host had others to run.
+    pub used_ns: u64,
     /// What the timer was set to, in nanoseconds after the begin.
     pub granted_ns: u64,
     /// Why it ended.
@@ -71,7 +73,14 @@ mod tests {
     fn old_slices_go_and_numbers_stay() {
         let mut log = SliceLog::default();
         for n in 0..KEPT as u64 + 10 {
-            let slice = Slice { entity: n, begun_ns: n, lasted_ns: 1, granted_ns: 1, end: SliceEnd::Parked };
+            let slice = Slice {
+                entity: n,
+                begun_ns: n,
+                lasted_ns: 1,
+                used_ns: 1,
+                granted_ns: 1,
+                end: SliceEnd::Parked,
+            };
             log.push(slice);
         }
         let (all, next) = log.since(0);

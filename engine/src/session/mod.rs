@@ -15,8 +15,9 @@ use crate::inspect::PhysicalMemory;
 use crate::machine::{
     BalloonHandle, Checkpoint, Edge, Fingerprint, Machine, Pulse, Stamped, StartError, Told,
 };
-use crate::profile::Profile;
-use crate::scheduler::{Allotment, AllotmentError};
+use crate::profile::{LostTicks, Profile};
+use crate::resources::{GrantError, MachineId, Resources, Throttles};
+use crate::scheduler::Allotment;
 use crate::stats::Stats;
 use crate::trace::Trace;
 use supervisor::{Command, Supervisor};
@@ -285,8 +286,42 @@ impl Session {
     }
 
     /// Changes its part of the host's processors, at once.
-    pub fn allot(&self, allotment: Allotment) -> Result<(), AllotmentError> {
-        self.0.machine.allot(allotment)
+    pub fn allot(&self, allotment: Allotment) -> Result<(), GrantError> {
+        Resources::global().set_allotment(self.seated()?, allotment)
+    }
+
+    /// Its number in the host's ledger ([`Resources`]), while it runs.
+    pub fn id(&self) -> Option<MachineId> {
+        self.0.machine.id()
+    }
+
+    fn seated(&self) -> Result<MachineId, GrantError> {
+        self.id().ok_or(GrantError::Unknown)
+    }
+
+    /// What it may take of the host's disks and network at most.
+    pub fn throttles(&self) -> Throttles {
+        let grant = self.id().and_then(|id| Resources::global().grant(id));
+        grant.map_or(self.profile().throttles, |grant| grant.throttles)
+    }
+
+    /// Changes that, at once.
+    pub fn throttle(&self, throttles: Throttles) -> Result<(), GrantError> {
+        Resources::global().set_throttles(self.seated()?, throttles)
+    }
+
+    /// What becomes of timer ticks that could not be told one by one.
+    pub fn lost_ticks(&self) -> LostTicks {
+        self.0.machine.lost_ticks()
+    }
+
+    /// Changes that, at once. A deterministic machine merges.
+    pub fn set_lost_ticks(&self, policy: LostTicks) -> Result<(), EditError> {
+        if policy == LostTicks::Replay && self.profile().deterministic.is_some() {
+            return Err(EditError::Refused("a deterministic machine merges lost ticks".to_owned()));
+        }
+        self.0.machine.set_lost_ticks(policy);
+        Ok(())
     }
 
     /// Guest seconds per host second.

@@ -21,6 +21,7 @@ pub mod progress;
 pub mod qcow2;
 pub mod raw;
 pub mod store;
+pub mod throttle;
 pub mod vdi;
 pub mod vhd;
 pub mod vhdx;

@@ -1,6 +1,7 @@
 //! What the interrupt fabric counts: requests, deliveries and acknowledges, for statistics and inspector.
 
 use super::ioapic::INPUTS;
+use crate::timers::TickCounts;
 
 /// Counters since the machine was built; a reset or a restored state does not touch them.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -18,22 +19,13 @@ pub struct InterruptCounts {
     /// Interprocessor commands sent.
     pub interprocessor: u64,
     /// Per processor: its local APIC's timer.
-    pub timers: Vec<TimerCount>,
-}
-
-/// What became of a local APIC timer's expirations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct TimerCount {
-    /// Reached the processor as an interrupt of their own.
-    pub expired: u64,
-    /// Merged into a later one because the machine was late.
-    pub merged: u64,
+    pub timers: Vec<TickCounts>,
 }
 
 impl InterruptCounts {
     /// Counters for `cpus` processors.
     pub fn new(cpus: usize) -> InterruptCounts {
-        InterruptCounts { timers: vec![TimerCount::default(); cpus], ..InterruptCounts::default() }
+        InterruptCounts { timers: vec![TickCounts::default(); cpus], ..InterruptCounts::default() }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::clock::{Clock, Nanoseconds};
 use crate::device::{LoadError, Shared, decode, encode, shared};
 use crate::layout::address;
 use crate::line::{LineSink, MessagePort};
+use crate::timers::{LostTicks, Ticks};
 use crate::{Space, Width};
 
 /// The wires to the processors. Called with the fabric's lock held: must not call back, nor wait for
@@ -129,6 +130,8 @@ struct Inner {
     told: Vec<bool>,
     deadline: Option<Nanoseconds>,
     counts: InterruptCounts,
+    /// Per processor: the ticks of its local APIC's timer, and when one that is owed is tried next.
+    ticks: Vec<(Ticks, Option<Nanoseconds>)>,
 }
 
 impl Fabric {
@@ -164,6 +167,7 @@ impl Fabric {
             told: vec![false; cpus.max(1)],
             deadline: None,
             counts: InterruptCounts::new(cpus),
+            ticks: vec![Default::default(); cpus],
         };
         let witness = ArcSwapOption::empty();
         Arc::new(Fabric { inner: Mutex::new(inner), clock, alarm, tsc_hz, lines, messages, witness })
@@ -195,10 +199,18 @@ impl Fabric {
         self.inner.lock().counts.clone()
     }
 
+    /// What becomes of ticks of local APIC timers that come too late.
+    pub fn set_lost_ticks(&self, policy: LostTicks) {
+        let mut inner = self.inner.lock();
+        inner.ticks.iter_mut().for_each(|(ticks, _)| ticks.set_policy(policy));
+        self.settle(&mut inner);
+    }
+
     /// Back to power-on. Input lines count as low until they are driven again.
     pub fn reset(&self) {
         let mut inner = self.inner.lock();
         inner.state = State::new(inner.state.lapics.len());
+        inner.forgive_ticks();
         self.settle(&mut inner);
         self.tell_routes(&inner);
     }
@@ -328,6 +340,7 @@ impl Fabric {
             return refuse("a register holds a value the chip cannot hold".into());
         }
         inner.state = state;
+        inner.forgive_ticks();
         self.settle(&mut inner);
         self.tell_routes(&inner);
         Ok(())
@@ -470,7 +483,7 @@ impl Fabric {
                 self.lines.interrupt(cpu, level);
             }
         }
-        let deadline = inner.state.next_deadline();
+        let deadline = inner.next_deadline();
         if inner.deadline != deadline {
             inner.deadline = deadline;
             self.alarm.set(deadline);
@@ -491,15 +504,58 @@ impl Fabric {
 }
 
 impl Inner {
+    fn forgive_ticks(&mut self) {
+        for ((ticks, replay_ns), counts) in self.ticks.iter_mut().zip(&mut self.counts.timers) {
+            ticks.forgive();
+            *replay_ns = None;
+            *counts = ticks.counts();
+        }
+    }
+
     /// How often the timer expired since it was looked at.
     fn run_timer(&mut self, cpu: usize, now: Nanoseconds) -> u64 {
         let Some(lapic) = self.state.lapics.get_mut(cpu) else { return 0 };
-        let times = lapic.advance(now);
-        if let Some(count) = self.counts.timers.get_mut(cpu).filter(|_| times > 0) {
-            count.expired += 1;
-            count.merged += times - 1;
+        let (times, vector) = (lapic.advance(now), lapic.timer_vector());
+        let (ticks, replay_ns) = &mut self.ticks[cpu];
+        let Some(vector) = vector else {
+            // Nobody is told of a masked timer, then or later.
+            ticks.forgive();
+            *replay_ns = None;
+            return times;
+        };
+        let again = replay_ns.is_some_and(|at| at <= now);
+        if times > 0 || again {
+            let period_ns = lapic.timer().period_ns();
+            if ticks.settle(times, lapic.irr().contains(vector), period_ns) {
+                lapic.accept(vector, false);
+            }
+            *replay_ns = ticks.next_replay(now, period_ns);
+        }
+        if let Some(counts) = self.counts.timers.get_mut(cpu) {
+            *counts = ticks.counts();
         }
         times
+    }
+
+    fn next_deadline(&self) -> Option<Nanoseconds> {
+        let replays = self.ticks.iter().filter_map(|(_, replay_ns)| *replay_ns);
+        self.state.next_deadline().into_iter().chain(replays).min()
+    }
+
+    /// Whether a request of line `number` waits: in the local APIC it is routed to, or else in the 8259A pair.
+    fn is_pending(&self, number: u32) -> bool {
+        let input = if number == 0 { 2 } else { number as usize };
+        match self.state.ioapic.route(input) {
+            Some(message) if matches!(message.mode, DeliveryMode::Fixed | DeliveryMode::LowestPriority) => {
+                let waits = |lapic: &Lapic| {
+                    lapic.is_addressed(message.destination, message.logical)
+                        && lapic.irr().contains(message.vector)
+                };
+                self.state.lapics.iter().any(waits)
+            }
+            Some(_) => false,
+            None => number < 16 && self.state.pic.is_requested(number as u8),
+        }
     }
 
     fn wants_interrupt(&self, cpu: usize) -> bool {
@@ -583,6 +639,10 @@ impl LineSink for Fabric {
             _ => inner.state.ioapic.set_line(number as usize, level),
         }
         self.settle(&mut inner);
+    }
+
+    fn is_pending(&self, number: u32) -> bool {
+        self.inner.lock().is_pending(number)
     }
 }
 

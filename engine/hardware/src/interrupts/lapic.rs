@@ -308,14 +308,15 @@ impl Lapic {
         if tell { Effect::EndOfInterrupt(vector) } else { Effect::Nothing }
     }
 
-    /// Lets time pass; how often the timer expired.
+    /// Lets time pass; how often the timer expired. Whoever calls this has the vector accepted.
     pub fn advance(&mut self, now: Nanoseconds) -> u64 {
-        let times = self.timer.advance(now);
+        self.timer.advance(now)
+    }
+
+    /// The vector of the timer's interrupt; `None` while it is masked.
+    pub fn timer_vector(&self) -> Option<u8> {
         let lvt = self.lvt(Lvt::Timer);
-        if times > 0 && lvt & LVT_MASKED == 0 {
-            self.accept(lvt as u8, false);
-        }
-        times
+        (lvt & LVT_MASKED == 0).then_some(lvt as u8)
     }
 
     /// When [`Lapic::advance`] is next needed: nobody waits for a masked timer.

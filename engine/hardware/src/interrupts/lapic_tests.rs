@@ -177,11 +177,14 @@ fn the_timer_raises_its_vector() {
     lapic.write(0x380, 1000, 100);
     assert_eq!((lapic.deadline(), lapic.read(0x390, 600)), (Some(1100), 500));
     assert_eq!(lapic.advance(1100), 1);
+    assert_eq!(lapic.timer_vector(), Some(0x45));
+    lapic.accept(0x45, false);
     assert_eq!(lapic.acknowledge(), 0x45);
     lapic.write(0xB0, 0, 1100);
     lapic.write(0x320, 0x4_0046, 1100);
     assert!(lapic.write_msr(0x6E0, 6000, 1100, 3_000_000_000).is_some());
     assert_eq!((lapic.deadline(), lapic.read_msr(0x6E0, 1100)), (Some(2000), Some(6000)));
-    lapic.advance(2000);
+    assert_eq!(lapic.advance(2000), 1);
+    lapic.accept(lapic.timer_vector().unwrap(), false);
     assert_eq!((lapic.acknowledge(), lapic.read_msr(0x6E0, 2000)), (0x46, Some(0)));
 }

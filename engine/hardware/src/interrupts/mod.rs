@@ -10,7 +10,7 @@ pub mod pic;
 pub mod ports;
 pub mod vectors;
 
-pub use counts::{InterruptCounts, TimerCount};
+pub use counts::InterruptCounts;
 pub use fabric::{CpuLines, Fabric, MessageSink};
 pub use lapic::{Lapic, Lvt};
 pub use lapic_timer::TimerMode;

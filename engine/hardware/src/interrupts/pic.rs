@@ -313,6 +313,15 @@ impl Pair {
         self.master.output()
     }
 
+    /// Whether IRQ `irq` is requested and not yet acknowledged, masked or not.
+    pub fn is_requested(&self, irq: u8) -> bool {
+        match irq {
+            0..8 => self.master.irr() & 1 << irq != 0,
+            8..16 => self.slave.irr() & 1 << (irq - 8) != 0,
+            _ => false,
+        }
+    }
+
     /// The two interrupt acknowledge pulses. With no request the answer is spurious: IRQ 7, or IRQ 15
     /// if only the slave's request went away.
     pub fn acknowledge(&mut self) -> Acknowledged {

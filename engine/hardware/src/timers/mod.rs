@@ -2,8 +2,10 @@
 
 pub mod calendar;
 pub mod counter;
+pub mod lost_ticks;
 pub mod pit;
 pub mod rtc;
 
-pub use pit::{Pit, PitCounts};
-pub use rtc::{Rtc, RtcCounts};
+pub use lost_ticks::{LostTicks, TickCounts, Ticks};
+pub use pit::Pit;
+pub use rtc::Rtc;

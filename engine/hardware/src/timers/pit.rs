@@ -12,6 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::counter::{Counter, Tick};
+use super::lost_ticks::{LostTicks, TickCounts, Ticks};
 use crate::access::{At, Width};
 use crate::alarm::Alarm;
 use crate::bus::{Bus, WindowSpec};
@@ -172,22 +173,13 @@ fn time_of(tick: Tick) -> Nanoseconds {
     time_of_tick(tick.max(0) as u64, HZ)
 }
 
-/// What the timer has counted, for the statistics and the timer scope.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct PitCounts {
-    /// Rising edges of counter 0.
-    pub edges: u64,
-    /// Edges among them that reached the guest only merged with a later one.
-    pub merged: u64,
-}
-
 /// The 8254 on its ports.
 pub struct Pit {
     chip: Chip8254,
     clock: Clock,
     line: Line,
     alarm: Alarm,
-    counts: PitCounts,
+    ticks: Ticks,
 }
 
 impl Pit {
@@ -198,7 +190,7 @@ impl Pit {
 
     /// An 8254 whose counter 0 drives `line`. `alarm` must lead to its [`Device::advance`].
     pub fn new(clock: Clock, line: Line, alarm: Alarm) -> Pit {
-        Pit { chip: Chip8254::default(), clock, line, alarm, counts: PitCounts::default() }
+        Pit { chip: Chip8254::default(), clock, line, alarm, ticks: Ticks::default() }
     }
 
     /// Puts it on the bus.
@@ -215,8 +207,14 @@ impl Pit {
     }
 
     /// The counters since the machine was built.
-    pub fn counts(&self) -> PitCounts {
-        self.counts
+    pub fn counts(&self) -> TickCounts {
+        self.ticks.counts()
+    }
+
+    /// What becomes of ticks that come too late.
+    pub fn set_lost_ticks(&mut self, policy: LostTicks) {
+        self.ticks.set_policy(policy);
+        self.settle();
     }
 
     /// The tone of the loudspeaker as a period in ticks of [`HZ`]; `None` while it is silent.
@@ -230,9 +228,10 @@ impl Pit {
         let t = self.chip.advance(now);
         let rises = self.chip.take_rises();
         let timer = &self.chip.counters[0];
-        if rises > 0 {
-            self.counts.edges += rises;
-            self.counts.merged += rises - 1;
+        // An output that ticks once has nothing to merge with.
+        let pending = timer.is_periodic() && self.line.is_pending();
+        let period_ns = timer.count().map_or(0, |count| u64::from(count) * 1_000_000_000 / HZ);
+        if self.ticks.settle(rises, pending, period_ns) {
             // A pulse, so that an edge is seen even if the line was still high from the last.
             self.line.set(false);
             self.line.set(true);
@@ -240,7 +239,8 @@ impl Pit {
             // Mode 0 withdraws its request when it is programmed anew.
             self.line.set(false);
         }
-        self.alarm.set(self.chip.next_wake(now));
+        let replay = self.ticks.next_replay(now, period_ns);
+        self.alarm.set([self.chip.next_wake(now), replay].into_iter().flatten().min());
     }
 }
 
@@ -263,6 +263,11 @@ impl Device for Pit {
         let now = self.clock.now();
         match at.window {
             Pit::CONTROL_B => self.chip.write_control_b(value as u8, now),
+            _ if at.offset & 3 == 0 || at.offset & 3 == 3 && value & 0x30 != 0 && value >> 6 == 0 => {
+                // Counter 0 is programmed anew.
+                self.ticks.forgive();
+                self.chip.write(at.offset as u8 & 3, value as u8, now);
+            }
             _ => self.chip.write(at.offset as u8 & 3, value as u8, now),
         }
         self.settle();
@@ -270,6 +275,7 @@ impl Device for Pit {
 
     fn reset(&mut self) {
         self.chip = Chip8254::default();
+        self.ticks.forgive();
         self.chip.advance(self.clock.now());
         self.line.set(false);
         self.settle();
@@ -291,6 +297,7 @@ impl Device for Pit {
             return Err(LoadError { device: self.name().to_owned(), reason });
         }
         self.chip = chip;
+        self.ticks.forgive();
         self.settle();
         Ok(())
     }
@@ -369,7 +376,7 @@ mod tests {
             board.pass_to(next.min(hour));
         }
         // 1 193 182 * 3600 / 65536, less the tick in which the count was loaded.
-        let expected = PitCounts { edges: 65_543, merged: 0 };
+        let expected = TickCounts { raised: 65_543, delivered: 65_543, ..TickCounts::default() };
         assert_eq!(board.pit.lock().counts(), expected);
     }
 
@@ -382,7 +389,8 @@ mod tests {
         board.levels.0.lock().clear();
         let period = time_of(0x4A9);
         board.pass_to(period * 10 + period / 2);
-        assert_eq!(board.pit.lock().counts(), PitCounts { edges: 10, merged: 9 });
+        let expected = TickCounts { raised: 10, delivered: 1, merged: 9, ..TickCounts::default() };
+        assert_eq!(board.pit.lock().counts(), expected);
         assert_eq!(*board.levels.0.lock(), [false, true]);
     }
 

@@ -11,6 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calendar::{Calendar, DAY_SECONDS};
+use super::lost_ticks::{LostTicks, TickCounts, Ticks};
 use crate::access::{At, Width};
 use crate::alarm::Alarm;
 use crate::bus::{Bus, WindowSpec};
@@ -67,19 +68,12 @@ pub struct Mc146818 {
     seen_seconds: i64,
     /// The periodic tick up to which register C has been told.
     seen_period: u64,
-    /// Periodic ticks not yet taken by [`Mc146818::take_periods`]: all, and those that found the flag still set.
+    /// What became of the ticks of the periodic interrupt, while it was enabled.
     #[serde(skip)]
-    periods: RtcCounts,
-}
-
-/// What became of the periodic ticks, for the statistics and the timer scope.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct RtcCounts {
-    /// Ticks while the periodic interrupt was enabled.
-    pub periods: u64,
-    /// Ticks among them that the guest was told of only together with another: register C was not yet read, or
-    /// the machine was late.
-    pub merged: u64,
+    ticks: Ticks,
+    /// When a tick that is owed is tried next.
+    #[serde(skip)]
+    replay_ns: Option<Nanoseconds>,
 }
 
 impl Mc146818 {
@@ -101,12 +95,14 @@ impl Mc146818 {
             weekday_ahead: 0,
             seen_seconds: base_seconds,
             seen_period: 0,
-            periods: RtcCounts::default(),
+            ticks: Ticks::default(),
+            replay_ns: None,
         }
     }
 
     /// The RESET pin (datasheet, "RESET"): enables and flags are cleared, time and memory stay.
     pub fn reset(&mut self) {
+        self.ticks.forgive();
         self.cmos[REGISTER_B] &= !(B_ENABLES | 0x08);
         self.cmos[REGISTER_C] = 0;
         self.index = 0;
@@ -176,12 +172,19 @@ impl Mc146818 {
             if period != self.seen_period {
                 if self.cmos[REGISTER_B] & C_PERIODIC != 0 {
                     let passed = period.saturating_sub(self.seen_period).max(1);
-                    let told = u64::from(self.cmos[REGISTER_C] & C_PERIODIC == 0);
-                    self.periods.periods = self.periods.periods.saturating_add(passed);
-                    self.periods.merged = self.periods.merged.saturating_add(passed - told);
+                    self.tick(passed);
+                } else {
+                    self.cmos[REGISTER_C] |= C_PERIODIC;
                 }
                 self.seen_period = period;
-                self.cmos[REGISTER_C] |= C_PERIODIC;
+            } else if self.replay_ns.is_some_and(|at| at <= now) {
+                self.tick(0);
+            }
+            let period_ns = self.period_in_ns();
+            if self.ticks.counts().owed == 0 {
+                self.replay_ns = None;
+            } else if self.replay_ns.is_none_or(|at| at <= now) {
+                self.replay_ns = self.ticks.next_replay(now, period_ns);
             }
         }
         if !self.runs() {
@@ -197,9 +200,26 @@ impl Mc146818 {
         }
     }
 
-    /// Takes what was counted since the last call.
-    pub fn take_periods(&mut self) -> RtcCounts {
-        std::mem::take(&mut self.periods)
+    /// `passed` periods are over. The flag is the request, and the guest takes it by reading register C.
+    fn tick(&mut self, passed: u64) {
+        let pending = self.cmos[REGISTER_C] & C_PERIODIC != 0;
+        if self.ticks.settle(passed, pending, self.period_in_ns()) {
+            self.cmos[REGISTER_C] |= C_PERIODIC;
+        }
+    }
+
+    fn period_in_ns(&self) -> u64 {
+        self.period_ticks().map_or(0, |ticks| time_of_tick(ticks, BASE_HZ))
+    }
+
+    /// What became of the ticks of the periodic interrupt.
+    pub fn ticks(&self) -> TickCounts {
+        self.ticks.counts()
+    }
+
+    /// What becomes of ticks that come too late.
+    pub fn set_lost_ticks(&mut self, policy: LostTicks) {
+        self.ticks.set_policy(policy);
     }
 
     /// The period of the periodic interrupt in guest nanoseconds, while it is enabled.
@@ -222,7 +242,7 @@ impl Mc146818 {
         let update = (enabled & C_UPDATE != 0 && self.runs()).then_some(second + 1);
         let alarm = if enabled & C_ALARM != 0 && self.runs() { self.next_alarm(second) } else { None };
         let seconds = update.into_iter().chain(alarm).map(|second| self.time_of_second(second));
-        seconds.chain(periodic).min()
+        seconds.chain(periodic).chain(self.replay_ns).min()
     }
 
     /// The first second after `after` that the alarm registers match; 0xC0 and above match anything.
@@ -377,6 +397,9 @@ impl Mc146818 {
             }
             self.adopt(now);
         }
+        if rate != self.period_ticks() || self.cmos[REGISTER_B] & C_PERIODIC == 0 {
+            self.ticks.forgive();
+        }
         if let Some(ticks) = self.period_ticks().filter(|&ticks| rate != Some(ticks) || was_in_reset) {
             self.seen_period = ticks_at(now, BASE_HZ) / ticks;
         }
@@ -399,14 +422,13 @@ pub struct Rtc {
     clock: Clock,
     line: Line,
     alarm: Alarm,
-    counts: RtcCounts,
 }
 
 impl Rtc {
     /// A clock that shows `base_seconds` since 1970 (UTC) at guest time 0 and drives `line`. `alarm` must
     /// lead to its [`Device::advance`].
     pub fn new(base_seconds: i64, clock: Clock, line: Line, alarm: Alarm) -> Rtc {
-        Rtc { chip: Mc146818::new(base_seconds), clock, line, alarm, counts: RtcCounts::default() }
+        Rtc { chip: Mc146818::new(base_seconds), clock, line, alarm }
     }
 
     /// Puts it on the bus at 0x70 to 0x73.
@@ -422,8 +444,14 @@ impl Rtc {
     }
 
     /// The counters since the machine was built.
-    pub fn counts(&self) -> RtcCounts {
-        self.counts
+    pub fn counts(&self) -> TickCounts {
+        self.chip.ticks()
+    }
+
+    /// What becomes of ticks that come too late.
+    pub fn set_lost_ticks(&mut self, policy: LostTicks) {
+        self.chip.set_lost_ticks(policy);
+        self.settle();
     }
 
     /// Seconds since 1970 that the guest's clock shows.
@@ -445,9 +473,6 @@ impl Rtc {
     fn settle(&mut self) {
         let now = self.clock.now();
         self.chip.advance(now);
-        let RtcCounts { periods, merged } = self.chip.take_periods();
-        self.counts.periods = self.counts.periods.saturating_add(periods);
-        self.counts.merged = self.counts.merged.saturating_add(merged);
         self.line.set(self.chip.output());
         self.alarm.set(self.chip.deadline(now));
     }
