@@ -4,18 +4,8 @@ use std::cell::Cell;
 
 use engine::profile::{Network, Profile};
 
-use crate::linux::Linux;
+use crate::linux::{Linux, VIRTIO};
 use crate::{Guest, SOFT};
-
-/// The transport and the balloon; Debian's cloud kernel has them as modules.
-const MODULES: [&str; 6] = [
-    "virtio_ring",
-    "virtio",
-    "virtio_pci_legacy_dev",
-    "virtio_pci_modern_dev",
-    "virtio_pci",
-    "virtio_balloon",
-];
 
 /// Answers a line with what was asked for and a final "done".
 const SCRIPT: &str = "
@@ -48,8 +38,8 @@ impl Answering {
     /// Boots `profile` with the kernel of a package, on the software CPU; with a balloon driver unless `balloon` is
     /// false. `None` where the packages are not installed.
     pub fn start(mut profile: Profile, balloon: bool) -> Option<Answering> {
-        let modules = if balloon { &MODULES[..] } else { &[] };
-        let linux = Linux::with(modules, SCRIPT)?;
+        let modules = if balloon { [&VIRTIO[..], &["virtio_balloon"]].concat() } else { Vec::new() };
+        let linux = Linux::with(&modules, SCRIPT)?;
         profile.network = Network::None;
         linux.boot_in(&mut profile, "quiet");
         let guest = Guest::start(profile, SOFT);
