@@ -11,7 +11,7 @@ run_arch="seabios libx11 libxcursor libxi libxkbcommon-x11 wayland vulkan-icd-lo
 
 test_debian="nasm grub-rescue-pc memtest86+ xvfb x11-apps imagemagick xdotool"
 # Real systems that tests run where the distribution has them.
-guests_debian="busybox-static linux-image-cloud-amd64 debian-installer-12-netboot-i386 debian-installer-12-netboot-amd64"
+guests_debian="busybox-static linux-image-cloud-amd64 linux-image-amd64 debian-installer-12-netboot-i386 debian-installer-12-netboot-amd64"
 
 bench_debian="bochs bochsbios vgabios qemu-system-x86 linux-image-cloud-amd64 busybox-static"
 

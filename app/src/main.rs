@@ -1,5 +1,6 @@
 //! Vitrine: the window and the command line.
 
+mod audio;
 mod boot;
 mod cli;
 mod control;

@@ -1,5 +1,5 @@
-//! What the guest's monitor is: pictures a video adapter scans out, frames made of them, and their
-//! exchange with whoever shows them. Knows nothing of machines.
+//! What the guest's monitor and loudspeaker are: pictures a video adapter scans out, frames made of them, and their
+//! exchange with whoever shows them; sounds, and who hears them. Knows nothing of machines.
 
 pub mod exchange;
 pub mod font;
@@ -8,6 +8,7 @@ pub mod image;
 mod line_graphics;
 pub mod picture;
 pub mod scanout;
+pub mod sound;
 pub mod text;
 
 pub use exchange::{FrameReader, FrameWriter, exchange};

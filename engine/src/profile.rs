@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Backend, InterruptMode};
 use crate::resources::Throttles;
 use crate::scheduler::Allotment;
+use crate::sound::{Audio, SoundCards};
 
 /// What a machine is made of. Every field but the name has a default, unknown fields are errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,12 @@ pub struct Profile {
     /// The card's address; without one, it is made from the machine's name and stays the same.
     #[serde(default)]
     pub mac: Option<Mac>,
+    /// Its sound devices.
+    #[serde(default)]
+    pub sound: SoundCards,
+    /// Where its sound goes; by default to the host's sound device if it is shown in a window.
+    #[serde(default)]
+    pub audio: Option<Audio>,
     /// Writes to disks go to an overlay that is thrown away at the end.
     #[serde(default)]
     pub snapshot: bool,
@@ -402,6 +409,8 @@ impl Profile {
             network: Network::default(),
             nic: Nic::default(),
             mac: None,
+            sound: SoundCards::default(),
+            audio: None,
             snapshot: false,
             direct: None,
             debug_exit: false,
@@ -524,6 +533,9 @@ impl Profile {
         }
         if let Firmware::Image(image) = &mut self.firmware {
             join(image);
+        }
+        if let Some(Audio::Wav(path)) = &mut self.audio {
+            join(path);
         }
     }
 

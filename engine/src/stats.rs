@@ -6,6 +6,7 @@ use hardware::bus::WindowCount;
 use serde::Serialize;
 
 use crate::machine::{CpuCounts, NetworkStats, Timer};
+use crate::sound::SoundStats;
 
 /// Everything counted since the machine was started.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -32,6 +33,8 @@ pub struct Stats {
     pub interrupts: Vec<LineCount>,
     /// What passed over the network card's cable, if there is one.
     pub network: Option<NetworkStats>,
+    /// Where sound goes, and how well.
+    pub sound: SoundStats,
     /// The guest's timers and the host's.
     pub timers: TimerCounts,
     /// What the host's kernel counts by itself (KVM): exits that never come out of it among them, over all vCPUs.

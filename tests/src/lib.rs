@@ -5,6 +5,7 @@ pub mod assembler;
 pub mod initramfs;
 pub mod installer;
 pub mod linux;
+pub mod sound;
 pub mod ticks;
 
 use std::path::{Path, PathBuf};

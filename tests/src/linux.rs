@@ -30,12 +30,20 @@ impl Linux {
     /// Makes an initramfs that loads `modules` (names, in order) and runs `script`, then switches off. `None`, with
     /// the reason printed, where the packages are not installed.
     pub fn with(modules: &[&str], script: &str) -> Option<Linux> {
-        let kernel = cloud_kernel()?;
+        Linux::of("cloud-amd64", modules, script, &[])
+    }
+
+    /// The same with the kernel of `flavour` ("cloud-amd64", "amd64"), and with `files` (names, modes, contents).
+    pub fn of(flavour: &str, modules: &[&str], script: &str, files: &[(&str, u32, &[u8])]) -> Option<Linux> {
+        let kernel = newest_kernel(flavour)?;
         let busybox = crate::installed("/bin/busybox", "busybox-static")?;
         let version = kernel.file_name()?.to_str()?.strip_prefix("vmlinuz-")?.to_owned();
         let mut archive = Initramfs::default();
         for folder in ["bin", "dev", "modules"] {
             archive.add(folder, 0o040_755, &[]);
+        }
+        for (name, mode, bytes) in files {
+            archive.add(name, *mode, bytes);
         }
         archive.add("bin/busybox", 0o100_755, &std::fs::read(busybox).ok()?);
         let mut init = PREAMBLE.to_owned();
@@ -76,14 +84,21 @@ impl Linux {
 
 /// Debian's cloud kernel, the newest in /boot; says what is skipped when there is none.
 pub fn cloud_kernel() -> Option<PathBuf> {
+    newest_kernel("cloud-amd64")
+}
+
+/// Debian's kernel of `flavour`, the newest in /boot; says what is skipped when there is none.
+fn newest_kernel(flavour: &str) -> Option<PathBuf> {
     let files = std::fs::read_dir("/boot").into_iter().flatten().flatten().map(|file| file.path());
-    let is_kernel = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("vmlinuz-") && name.ends_with("-cloud-amd64")
+    let fits = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // "6.1.0-1-cloud-amd64" is of another flavour than "6.1.0-1-amd64".
+        let version = name.strip_prefix("vmlinuz-").and_then(|rest| rest.strip_suffix(flavour));
+        version.is_some_and(|version| version.ends_with('-') && !version.contains(char::is_alphabetic))
     };
-    let newest = files.filter(is_kernel).max();
+    let newest = files.filter(fits).max();
     if newest.is_none() {
-        println!("skipped: no /boot/vmlinuz-*-cloud-amd64 (package linux-image-cloud-amd64)");
+        println!("skipped: no /boot/vmlinuz-*-{flavour} (package linux-image-{flavour})");
     }
     newest
 }

@@ -10,6 +10,7 @@ use cpu::registers::{general, segment};
 use engine::backend::kvm::speed;
 use engine::backend::{Backend, InterruptMode};
 use engine::profile::{Network, Paravirtual, Profile};
+use engine::sound::SoundCards;
 use engine::{Ending, Key};
 use machine_tests::{Guest, Platform, SOFT, assembler, kvm, platforms};
 
@@ -258,7 +259,12 @@ fn pci() {
     const FUNCTIONS: &str =
         "00.0 8086:1237\n01.0 8086:7000\n01.1 8086:7010\n01.3 8086:7113\n02.0 1234:1111\n";
     case("pci").each(
-        || Profile { paravirtual: Paravirtual::NONE, network: Network::None, ..Profile::new("pci") },
+        || Profile {
+            paravirtual: Paravirtual::NONE,
+            network: Network::None,
+            sound: SoundCards::NONE,
+            ..Profile::new("pci")
+        },
         |guest, platform| {
             guest.wait_pass(PATIENCE);
             assert_eq!(guest.debug_console(), FUNCTIONS, "{platform:?}");

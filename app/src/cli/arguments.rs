@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use engine::backend::{Backend, InterruptMode};
 use engine::network::Forward;
 use engine::profile::{DiskBus, Firmware, Network, Nic, Size};
+use engine::sound::{Audio, SoundCards};
 use storage::Format;
 
 use crate::control::ControlArguments;
@@ -164,6 +165,12 @@ pub struct MachineArguments {
     /// Which network card.
     #[arg(long, value_name = "e1000|virtio")]
     pub nic: Option<Nic>,
+    /// Sound devices, with commas between them.
+    #[arg(long, value_name = "none|speaker,ac97,sb16,virtio")]
+    pub sound: Option<SoundCards>,
+    /// Where sound goes; by default to the host's sound device if there is a window.
+    #[arg(long, value_name = "host|none|wav:PATH")]
+    pub audio: Option<Audio>,
     /// Lead a port of this host to one of the guest: tcp:2222:22, udp:0.0.0.0:5353:53; may be repeated.
     #[arg(long, value_name = "tcp|udp:[ADDRESS:]HOSTPORT:GUESTPORT")]
     pub forward: Vec<Forward>,
@@ -322,7 +329,7 @@ mod tests {
              --cdrom c --disk d --disk e --disk-bus virtio --floppy f --kernel k --initrd i --append -x --snapshot --headless \
              --serial file:s --debugcon g --debug-exit --until-serial T --until-screen U --timeout 1.5 \
              --screenshot p.png --script q --stats r.json --deterministic --network tap:t0 --nic e1000 \
-             --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap"
+             --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap --sound speaker,ac97 --audio wav:w.wav"
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" ")
@@ -340,6 +347,8 @@ mod tests {
         assert!(run.headless && run.machine.snapshot && run.machine.debug_exit && run.machine.deterministic);
         assert_eq!(run.machine.network, Some(Network::Tap("t0".into())));
         assert_eq!(run.machine.forward.len(), 2);
+        assert_eq!(run.machine.sound, Some(SoundCards::default()));
+        assert_eq!(run.machine.audio, Some(Audio::Wav("w.wav".into())));
     }
 
     #[test]
@@ -355,6 +364,8 @@ mod tests {
             "--network wifi",
             "--forward tcp:1",
             "--disk-bus scsi",
+            "--sound trumpet",
+            "--audio loud",
             "--timeout 0",
             "--timeout x",
             "--serial tcp:1",

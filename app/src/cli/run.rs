@@ -10,6 +10,7 @@ use engine::network::Capture;
 use engine::resources::Resources;
 use engine::scheduler::Scheduler;
 use engine::session::{Ending, Outlets, RunState};
+use engine::sound::Output;
 
 use super::arguments::{RunArguments, Serial};
 use super::player::{self, Player, Script};
@@ -48,10 +49,16 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
     let (mut outlets, files) = outlets(arguments, &mut watch, &waker);
     let on_stage =
         profile.deterministic.is_some().then(|| player::perform(&mut watch, &mut outlets)).flatten();
+    if arguments.headless && profile.audio.is_none() {
+        outlets.sound = Some(Output::none());
+    }
     outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
     let machine = engine_starter()(&profile, outlets)?;
     if let Some(on_stage) = on_stage {
         on_stage(&machine);
+    }
+    if let Some(problem) = machine.sound().problem {
+        console::tell(&format!("no sound: {problem}"));
     }
     for file in &files {
         file.ensure().inspect_err(|_| machine.power_off())?;

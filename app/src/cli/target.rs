@@ -4,6 +4,7 @@ use std::path::Path;
 
 use engine::library::{Library, LibraryError};
 use engine::profile::{Direct, Firmware, Network, Profile};
+use engine::sound::Audio;
 
 use super::arguments::MachineArguments;
 use crate::boot;
@@ -43,6 +44,13 @@ pub fn apply(profile: &mut Profile, machine: &MachineArguments) -> Result<(), St
     }
     set(&mut profile.network, &machine.network);
     set(&mut profile.nic, &machine.nic);
+    set(&mut profile.sound, &machine.sound);
+    if let Some(audio) = &machine.audio {
+        profile.audio = Some(match audio {
+            Audio::Wav(path) => Audio::Wav(boot::absolute(path)),
+            other => other.clone(),
+        });
+    }
     match &mut profile.network {
         Network::Nat { forwards, host_loopback } => {
             forwards.extend(&machine.forward);

@@ -58,7 +58,7 @@ pub enum Command {
     },
     /// Change something: a register of a paused machine (rip=0x1000), shares=N, cap=PERCENT|none,
     /// reservation=PERCENT, quantum=MILLISECONDS, time=RATE, ticks=merge|replay, memory=SIZE, floor=SIZE, disk-iops=N|none,
-    /// disk-rate=SIZE|none, network-rate=SIZE|none; of the host: overcommit=PERCENT, host-disk-iops=N|none,
+    /// disk-rate=SIZE|none, network-rate=SIZE|none, volume=PERCENT, mute=on|off; of the host: overcommit=PERCENT, host-disk-iops=N|none,
     /// host-disk-rate=SIZE|none, host-network-rate=SIZE|none.
     Set {
         /// What, and its new value.

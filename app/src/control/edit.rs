@@ -25,6 +25,9 @@ struct Plan {
     throttles: Option<Throttles>,
     lost_ticks: Option<LostTicks>,
     ledger: Vec<LedgerChange>,
+    /// From 0 to 1.
+    volume: Option<f32>,
+    muted: Option<bool>,
 }
 
 /// A change of the host's ledger.
@@ -44,7 +47,7 @@ pub fn set(machine: &dyn Running, cpu: usize, changes: &[String]) -> Result<(), 
             .ok_or_else(|| format!("'{change}': write KEY=VALUE, for example shares=512"))?;
         plan.add(machine, cpu, &key.to_ascii_lowercase(), value)?;
     }
-    let Plan { registers, allotment, quantum, time_rate, throttles, lost_ticks, ledger } = plan;
+    let Plan { registers, allotment, quantum, time_rate, throttles, lost_ticks, ledger, volume, muted } = plan;
     if let Some(registers) = registers {
         machine.set_registers(cpu, registers)?;
     }
@@ -61,6 +64,12 @@ pub fn set(machine: &dyn Running, cpu: usize, changes: &[String]) -> Result<(), 
         machine.throttle(throttles)?;
     }
     ledger.into_iter().try_for_each(|change| change.make(machine))?;
+    if let Some(volume) = volume {
+        machine.set_volume(None, volume);
+    }
+    if let Some(muted) = muted {
+        machine.set_muted(None, muted);
+    }
     if let Some(quantum) = quantum {
         Scheduler::global().set_quantum(quantum);
     }
@@ -166,6 +175,22 @@ impl Plan {
                 );
                 Ok(())
             }
+            "volume" => {
+                let percent = whole(value)?;
+                if percent > 100 {
+                    return Err(format!("volume is 0 to 100 percent, not '{value}'"));
+                }
+                self.volume = Some(percent as f32 / 100.0);
+                Ok(())
+            }
+            "mute" => {
+                self.muted = Some(match value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(format!("mute is on or off, not '{value}'")),
+                });
+                Ok(())
+            }
             _ => {
                 let latest = latest(machine, cpu)?;
                 let registers = self.registers.get_or_insert_with(|| (*latest).clone());
@@ -182,7 +207,7 @@ impl Plan {
 fn unknown(key: &str) -> String {
     format!(
         "'{key}' cannot be set; what can: shares, cap, reservation, quantum, time, ticks, memory, floor, disk-iops, \
-         disk-rate, network-rate, overcommit, host-disk-iops, host-disk-rate, host-network-rate, and the registers \
+         disk-rate, network-rate, volume, mute, overcommit, host-disk-iops, host-disk-rate, host-network-rate, and the registers \
          rax to r15, rip, rflags, cr0, cr2, cr3, cr4, efer, dr0 to dr3, dr6, dr7"
     )
 }
@@ -275,6 +300,17 @@ mod tests {
             assert!(set(&fake, &[wrong]).is_err(), "{wrong}");
         }
         assert!(set(&fake, &["floor=64M"]).unwrap_err().contains("does not run"));
+    }
+
+    #[test]
+    fn volume_and_mute_are_set() {
+        let fake = Fake::new("one");
+        for wrong in ["volume=101", "volume=loud", "mute=yes"] {
+            assert!(set(&fake, &["volume=10", wrong]).is_err(), "{wrong}");
+        }
+        assert_eq!((fake.sound().volume, fake.sound().muted), (1.0, false));
+        set(&fake, &["volume=40", "mute=on"]).unwrap();
+        assert_eq!((fake.sound().volume, fake.sound().muted), (0.4, true));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cpu::{FaultRecord, Registers};
 use display::Frame;
+use display::sound::{Mixer, Output, SoundStatus};
 use engine::inspect::PhysicalMemory;
 use engine::inspect::diagnosis::Diagnosis;
 use engine::machine::{Edge, Told};
@@ -59,6 +60,7 @@ fn window(device: &str) -> WindowCount {
 pub struct Fake {
     profile: Profile,
     trace: Arc<Trace>,
+    mixer: Arc<Mixer>,
     inner: Mutex<Inner>,
 }
 
@@ -102,7 +104,9 @@ impl Fake {
             lost_ticks: LostTicks::default(),
         };
         let trace = Trace::new(Clock::manual(), &[window("8254"), window("com1")], Vec::new());
-        Arc::new(Fake { profile: Profile::new(name), trace, inner: Mutex::new(inner) })
+        let mixer = Mixer::new(Output::none());
+        mixer.source("speaker");
+        Arc::new(Fake { profile: Profile::new(name), trace, mixer, inner: Mutex::new(inner) })
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
@@ -311,6 +315,15 @@ impl Running for Fake {
     }
     fn set_trace(&self, on: bool) {
         self.trace.switch(on);
+    }
+    fn sound(&self) -> SoundStatus {
+        self.mixer.status()
+    }
+    fn set_volume(&self, source: Option<&str>, volume: f32) -> bool {
+        self.mixer.set_volume(source, volume)
+    }
+    fn set_muted(&self, source: Option<&str>, muted: bool) -> bool {
+        self.mixer.set_muted(source, muted)
     }
     fn stats(&self) -> Stats {
         self.with(|inner| inner.stats.clone())

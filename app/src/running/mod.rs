@@ -15,6 +15,7 @@ use engine::profile::{LostTicks, Profile};
 use engine::resources::{MachineId, Throttles};
 use engine::scheduler::Allotment;
 use engine::session::{Ending, Event, Outlets, RunState, Session};
+use engine::sound::{Audio, SoundStatus};
 use engine::stats::Stats;
 use engine::trace::Trace;
 use hardware::input::Key;
@@ -93,6 +94,12 @@ pub trait Running: Send + Sync {
     fn entity_ids(&self) -> Vec<u64>;
     /// Switches the trace on or off.
     fn set_trace(&self, on: bool);
+    /// Whether it can be heard, and how loud it is.
+    fn sound(&self) -> SoundStatus;
+    /// Sets the volume, 0 to 1, of a source, or of the whole machine; says whether there is such a source.
+    fn set_volume(&self, source: Option<&str>, volume: f32) -> bool;
+    /// Mutes or unmutes a source, or the whole machine; says whether there is such a source.
+    fn set_muted(&self, source: Option<&str>, muted: bool) -> bool;
     /// Counters and times so far.
     fn stats(&self) -> Stats;
 }
@@ -102,15 +109,23 @@ pub type Starter = Arc<dyn Fn(&Profile, Outlets) -> Result<Arc<dyn Running>, Str
 
 /// The starter that starts real machines.
 pub fn engine_starter() -> Starter {
-    Arc::new(|profile, outlets| match Session::start(profile, outlets) {
-        Ok(session) => {
-            let machine = Arc::new(session) as Arc<dyn Running>;
-            if let Err(reason) = crate::control::offer(&machine) {
-                crate::cli::console::tell(&format!("machines cannot be controlled from outside: {reason}"));
-            }
-            Ok(machine)
+    Arc::new(|profile, mut outlets| {
+        if outlets.sound.is_none() {
+            let audio = profile.audio.as_ref().unwrap_or(&Audio::Host);
+            outlets.sound = Some(crate::audio::open(audio)?);
         }
-        Err(error) => Err(error.to_string()),
+        match Session::start(profile, outlets) {
+            Ok(session) => {
+                let machine = Arc::new(session) as Arc<dyn Running>;
+                if let Err(reason) = crate::control::offer(&machine) {
+                    crate::cli::console::tell(&format!(
+                        "machines cannot be controlled from outside: {reason}"
+                    ));
+                }
+                Ok(machine)
+            }
+            Err(error) => Err(error.to_string()),
+        }
     })
 }
 
@@ -222,6 +237,15 @@ impl Running for Session {
     }
     fn set_trace(&self, on: bool) {
         Session::set_trace(self, on);
+    }
+    fn sound(&self) -> SoundStatus {
+        Session::sound(self).status()
+    }
+    fn set_volume(&self, source: Option<&str>, volume: f32) -> bool {
+        Session::sound(self).set_volume(source, volume)
+    }
+    fn set_muted(&self, source: Option<&str>, muted: bool) -> bool {
+        Session::sound(self).set_muted(source, muted)
     }
     fn stats(&self) -> Stats {
         Session::stats(self)

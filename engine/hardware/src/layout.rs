@@ -62,6 +62,8 @@ pub mod pci {
     pub const VGA: (u8, u8) = (2, 0);
     /// Network card.
     pub const NETWORK: (u8, u8) = (3, 0);
+    /// AC'97 sound, 8086:2415.
+    pub const AC97: (u8, u8) = (4, 0);
     /// AHCI, 8086:2922.
     pub const AHCI: (u8, u8) = (5, 0);
     /// Virtio entropy, 1AF4:1044.
@@ -74,6 +76,8 @@ pub mod pci {
     pub const KEYBOARD: (u8, u8) = (9, 0);
     /// Virtio tablet, 1AF4:1052.
     pub const TABLET: (u8, u8) = (10, 0);
+    /// Virtio sound, 1AF4:1059.
+    pub const SOUND: (u8, u8) = (11, 0);
     /// The first virtio disk, 1AF4:1042; the others follow, each in a slot of its own.
     pub const FIRST_DISK: (u8, u8) = (16, 0);
 }

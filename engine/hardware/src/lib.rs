@@ -29,6 +29,7 @@ pub mod net;
 pub mod pci;
 pub mod requests;
 pub mod serial;
+pub mod sound;
 pub mod spoken;
 pub mod test_device;
 pub mod timers;

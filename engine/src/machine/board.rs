@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use display::sound::Mixer;
 use hardware::chipset::a20::{A20Gate, Port92};
 use hardware::chipset::i440fx::I440Fx;
 use hardware::chipset::piix3::{PciInterrupts, Piix3};
@@ -22,10 +23,11 @@ use hardware::layout::{irq, pci};
 use hardware::net::E1000;
 use hardware::pci::{Function, Root};
 use hardware::serial::SerialPort;
+use hardware::sound::{self, Ac97, Loudspeaker, Sb16};
 use hardware::test_device::TestDevice;
 use hardware::timers::{LostTicks, Pit, Rtc};
 use hardware::vga::VgaCard;
-use hardware::virtio::{Net, VirtioPci};
+use hardware::virtio::{self, Net, VirtioPci};
 use hardware::{
     Alarm, Alarms, Bus, Clock, Device, Line, LineSink, LoadError, Memory, Messages, Requests, Shared, Width,
     WindowSpec, shared,
@@ -45,6 +47,7 @@ use super::worker::SerialOutlet;
 use crate::firmware::Firmware;
 use crate::profile::{DiskBus, Nic, Profile};
 use crate::session::Outlets;
+use crate::sound::SoundCard;
 use crate::stats::LineCount;
 
 /// How long a key stays down, and up, while text is typed.
@@ -70,6 +73,8 @@ pub struct Wiring {
     pub alarms: Arc<Alarms>,
     /// The end of the network card's cable; without one there is no card.
     pub link: Option<Arc<dyn network::Link>>,
+    /// What sound devices play into.
+    pub mixer: Arc<Mixer>,
 }
 
 /// The devices of one machine.
@@ -125,7 +130,7 @@ impl Board {
         outlets: &mut Outlets,
         controllers: impl FnOnce(Alarm) -> Controllers,
     ) -> Result<Board, StartError> {
-        let Wiring { memory, bus, clock, started, requests, alarms, link } = wiring;
+        let Wiring { memory, bus, clock, started, requests, alarms, link, mixer } = wiring;
         let disk_throttle = media.throttle.clone();
         let mut board = Assembly { devices: Vec::new(), timed: Vec::new() };
         let alarm = || {
@@ -151,7 +156,11 @@ impl Board {
         let (mut pit, mut pit_alarm) = (None, None);
         if fabric.is_some() {
             let (id, alarm) = alarm();
-            let device = Pit::new(clock.clone(), line(irq::TIMER), alarm).install(bus);
+            let mut device = Pit::new(clock.clone(), line(irq::TIMER), alarm);
+            if profile.sound.has(SoundCard::Speaker) {
+                device = device.with_speaker(mixer.source(SoundCard::Speaker.name()));
+            }
+            let device = device.install(bus);
             board.add_timed(&device, id);
             (pit, pit_alarm) = (Some(device), Some(id));
         }
@@ -184,7 +193,7 @@ impl Board {
         IsaDma::connect(&dma, bus);
         board.add(&dma);
         let drives = usize::from(media.floppy.is_some());
-        let floppy = shared(FloppyController::new(drives, line(irq::FLOPPY), dma, memory.clone()));
+        let floppy = shared(FloppyController::new(drives, line(irq::FLOPPY), dma.clone(), memory.clone()));
         FloppyController::connect(&floppy, bus);
         board.add(&floppy);
         let floppy_type =
@@ -220,6 +229,34 @@ impl Board {
                     card
                 }
             }
+        });
+
+        // Sound cards.
+        let ac97 = profile.sound.has(SoundCard::Ac97).then(|| {
+            let (id, alarm) = alarm();
+            let (source, pin) = (mixer.source(SoundCard::Ac97.name()), interrupts.line(pci::AC97.0, 1));
+            let card = shared(Ac97::new(source, memory.clone(), clock.clone(), alarm, pin));
+            Ac97::connect(&card, bus);
+            board.add_timed(&card, id);
+            card
+        });
+        if profile.sound.has(SoundCard::Sb16) {
+            let (id, alarm) = alarm();
+            let (voice, fm) = (mixer.source(SoundCard::Sb16.name()), mixer.source("opl3"));
+            let lines = Sb16::LINES.map(|number| line(number.into()));
+            let sockets = sound::Sockets { lines, dma: dma.clone(), voice, fm };
+            let card = shared(Sb16::new(sockets, memory.clone(), clock.clone(), alarm));
+            Sb16::connect(&card, bus);
+            board.add_timed(&card, id);
+        }
+        let virtio_sound = profile.sound.has(SoundCard::Virtio).then(|| {
+            let (id, alarm) = alarm();
+            let (source, pin) = (mixer.source(SoundCard::Virtio.name()), interrupts.line(pci::SOUND.0, 1));
+            let kind = virtio::Sound::new(source, clock.clone(), alarm);
+            let card =
+                VirtioPci::new("virtio-sound", kind, memory.clone(), pin, messages.clone()).install(bus);
+            board.add_timed(&card, id);
+            card
         });
 
         // Screen, keyboard, serial port.
@@ -269,6 +306,12 @@ impl Board {
         if let Some(card) = network_card {
             root.attach(pci::NETWORK, card);
         }
+        if let Some(card) = ac97 {
+            root.attach(pci::AC97, card);
+        }
+        if let Some(card) = virtio_sound {
+            root.attach(pci::SOUND, card);
+        }
         if let Some((ahci, _)) = ahci {
             root.attach(pci::AHCI, ahci.clone());
             board.add(&ahci);
@@ -295,6 +338,10 @@ impl Board {
             let config = firmware_config(profile, memory, firmware, &boot_order, floppy_type);
             board.add(&config.install(bus));
         }
+
+        // Last: sources play before it mixes.
+        let (id, mixing_alarm) = alarm();
+        board.add_timed(&Loudspeaker::install(mixer.clone(), clock.clone(), mixing_alarm), id);
 
         Ok(Board {
             devices: board.devices,

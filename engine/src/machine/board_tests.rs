@@ -23,6 +23,7 @@ fn board() -> (Board, Wiring) {
 fn board_on(disk_bus: DiskBus) -> (Board, Wiring) {
     let mut profile = Profile { debug_exit: true, disk_bus, ..Profile::new("board") };
     profile.paravirtual.keyboard = true;
+    profile.sound = "speaker,ac97,sb16,virtio".parse().unwrap();
     let wiring = Wiring {
         memory: Memory::new(2 << 20, EXTRA_BYTES).unwrap(),
         bus: Bus::new(),
@@ -31,6 +32,7 @@ fn board_on(disk_bus: DiskBus) -> (Board, Wiring) {
         requests: Requests::unconnected(),
         alarms: Alarms::new(|| {}),
         link: Some(network::cable(network::Capacity::default()).0),
+        mixer: Mixer::new(display::sound::Output::none()),
     };
     let floppy = storage::memory::MemoryDisk::padded(vec![1], 1_474_560).unwrap();
     let disk = storage::memory::MemoryDisk::padded(vec![2], 1 << 20).unwrap();
@@ -164,20 +166,22 @@ fn pci_layout(bus: &Bus) -> Vec<String> {
     layout
 }
 
-const ALWAYS: [&str; 6] = [
+const ALWAYS: [&str; 7] = [
     "00.0 8086:1237 060000 pin 0 - - - - - -",
     "01.0 8086:7000 060100 pin 0 - - - - - -",
     "01.1 8086:7010 010180 pin 0 - - - - fffffff1 -",
     "01.3 8086:7113 068000 pin 1 - - - - - -",
     "02.0 1234:1111 030000 pin 0 ff000008 - fffff000 - - -",
     "03.0 8086:100e 020000 pin 1 fffe0000 - fffffff9 - - -",
+    "04.0 8086:2415 040100 pin 1 ffffff01 ffffffc1 - - - -",
 ];
-const PARAVIRTUAL: [&str; 5] = [
+const PARAVIRTUAL: [&str; 6] = [
     "06.0 1af4:1044 ff0000 pin 1 ffff8000 - - - - -",
     "07.0 1af4:1045 ff0000 pin 1 ffff8000 - - - - -",
     "08.0 1af4:1043 078000 pin 1 ffff8000 - - - - -",
     "09.0 1af4:1052 098000 pin 1 ffff8000 - - - - -",
     "10.0 1af4:1052 098000 pin 1 ffff8000 - - - - -",
+    "11.0 1af4:1059 040100 pin 1 ffff8000 - - - - -",
 ];
 
 #[test]

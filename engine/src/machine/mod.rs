@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use cpu::{Pins, Registers, Signal};
+use display::sound::Mixer;
 use hardware::input::{Key, typing};
 use hardware::interrupts::CpuLines;
 use hardware::interrupts::fabric::Witness;
@@ -41,6 +42,7 @@ use crate::profile::{self, LostTicks, Profile};
 use crate::resources::{Refusal, Resources, Seat};
 use crate::scheduler::{Account, Allotment, Entity, Scheduler};
 use crate::session::Outlets;
+use crate::sound::{Output, Sound};
 use crate::stats::{self, ExitCounts, KernelCount, PortCount, Stats, TimerCounts};
 use crate::trace::Trace;
 use board::{Board, Wiring};
@@ -129,6 +131,7 @@ pub struct Machine {
     clock: Clock,
     board: Board,
     network: Option<Network>,
+    sound: Sound,
     image: Option<Image>,
     cpus: Arc<Vec<Arc<VirtualCpu>>>,
     entities: Arc<Vec<Arc<Entity>>>,
@@ -244,7 +247,9 @@ impl Machine {
                 None => ringer.ring(),
             }),
             link: network.as_ref().map(Network::link),
+            mixer: Mixer::new(outlets.sound.take().unwrap_or_else(Output::none)),
         };
+        let sound = Sound::new(wiring.mixer.clone(), wiring.clock.clone());
         let count = profile.cpus as usize;
         let board = Board::assemble(profile, &wiring, firmware.as_ref(), media, &mut outlets, |alarm| {
             platform.controllers(count, &wiring.clock, alarm, Box::new(CpuWires(wires.clone())))
@@ -321,6 +326,7 @@ impl Machine {
             clock,
             board,
             network,
+            sound,
             image,
             cpus,
             entities,
@@ -389,6 +395,7 @@ impl Machine {
         }
         self.board.paravirtual.drain();
         self.clock.stop();
+        self.sound.rest();
         if let Err(reason) = self.freeze() {
             self.fail(reason);
         }
@@ -434,6 +441,7 @@ impl Machine {
         self.screen.update();
         self.screen.close();
         self.bell.close();
+        self.sound.close();
         if let Some(network) = &self.network {
             network.close();
         }
@@ -503,6 +511,7 @@ impl Machine {
     /// Makes guest time run slower or faster than the host's; `rate` must be positive.
     pub fn set_time_rate(&self, rate: f64) {
         self.clock.set_rate(rate);
+        self.sound.set_time_rate(rate);
         self.bell.ring();
     }
 
@@ -673,6 +682,11 @@ impl Machine {
         sums
     }
 
+    /// Its sound.
+    pub fn sound(&self) -> &Sound {
+        &self.sound
+    }
+
     /// Counters and times so far.
     pub fn stats(&self) -> Stats {
         let cpus: Vec<CpuCounts> = self.cpus.iter().map(|cpu| cpu.counts()).collect();
@@ -705,6 +719,7 @@ impl Machine {
             devices: self.bus.counts(),
             interrupts: self.board.line_counts(),
             network: self.network.as_ref().map(Network::stats),
+            sound: self.sound.stats(),
             timers: TimerCounts {
                 guest: self.board.timers(self.clock.now(), |alarm| self.lateness[alarm].summary()),
                 guest_8254_edges: edges,

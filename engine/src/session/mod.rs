@@ -18,6 +18,7 @@ use crate::machine::{
 use crate::profile::{LostTicks, Profile};
 use crate::resources::{GrantError, MachineId, Resources, Throttles};
 use crate::scheduler::Allotment;
+use crate::sound::{Output, Sound};
 use crate::stats::Stats;
 use crate::trace::Trace;
 use supervisor::{Command, Supervisor};
@@ -52,6 +53,8 @@ pub struct Outlets {
     pub debug_console: Option<ByteOutlet>,
     /// Where what passes over the network card's cable is written.
     pub capture: Option<Capture>,
+    /// Where its sound goes; without this, nowhere.
+    pub sound: Option<Output>,
     /// Called, from any thread and often, when there is a new frame, sample or event.
     pub waker: Option<Arc<dyn Fn() + Send + Sync>>,
     /// The machine stands still after power-on, until [`Session::resume`].
@@ -213,6 +216,11 @@ impl Session {
     /// The pointer is at (x, y) of the guest's screen, each 0 to 0x7FFF; wheel and buttons as with the mouse.
     pub fn pointer(&self, x: u16, y: u16, wheel: i32, buttons: u8) {
         self.0.machine.paravirtual().pointer(x, y, wheel, buttons);
+    }
+
+    /// Volume, mute, and what the sound lamp shows.
+    pub fn sound(&self) -> &Sound {
+        self.0.machine.sound()
     }
 
     /// The guest's memory balloon, if the machine has one.

@@ -5,6 +5,7 @@
 //! Counter 0 ticks the machine: each rising edge of its output reaches the interrupt controllers as one pulse;
 //! edges that passed while the machine was late, or nearer than 20 microseconds, are merged and counted.
 //! The falling half of a periodic output is not passed on: nothing on a PC listens to it.
+//! Counter 2 is heard through [`Speaker`], if one is plugged in.
 //! Port 0x61 bits 2 and 3 (parity and channel check) are kept and do nothing; bit 4 toggles each 18 ticks,
 //! as counter 1 does on a PC (15 microseconds).
 //! Sources: Intel 8254 datasheet (231164-005); PIIX3 datasheet, section 2.5.4, for port 0x61.
@@ -19,6 +20,8 @@ use crate::bus::{Bus, WindowSpec};
 use crate::clock::{Clock, Nanoseconds, ticks_at, time_of_tick};
 use crate::device::{Device, LoadError, Shared, decode, encode, shared};
 use crate::line::Line;
+use crate::sound::Speaker;
+use display::sound::Source;
 
 /// The input clock: a third of the colour burst's fourfold, 14.31818 MHz / 12.
 pub const HZ: u64 = 1_193_182;
@@ -180,6 +183,7 @@ pub struct Pit {
     line: Line,
     alarm: Alarm,
     ticks: Ticks,
+    speaker: Option<Speaker>,
 }
 
 impl Pit {
@@ -190,7 +194,13 @@ impl Pit {
 
     /// An 8254 whose counter 0 drives `line`. `alarm` must lead to its [`Device::advance`].
     pub fn new(clock: Clock, line: Line, alarm: Alarm) -> Pit {
-        Pit { chip: Chip8254::default(), clock, line, alarm, ticks: Ticks::default() }
+        Pit { chip: Chip8254::default(), clock, line, alarm, ticks: Ticks::default(), speaker: None }
+    }
+
+    /// The same, with a loudspeaker heard through `source`.
+    pub fn with_speaker(mut self, source: Source) -> Pit {
+        self.speaker = Some(Speaker::new(source));
+        self
     }
 
     /// Puts it on the bus.
@@ -222,9 +232,15 @@ impl Pit {
         self.chip.speaker()
     }
 
+    /// The loudspeaker draws what has sounded: before anything changes in the chip.
+    fn draw(&mut self, now: Nanoseconds) {
+        if let Some(speaker) = &mut self.speaker {
+            speaker.draw(&self.chip.counters[2], self.chip.control_b, ticks_at(now, HZ) as Tick);
+        }
+    }
+
     /// Derives the line and the alarm from the chip.
-    fn settle(&mut self) {
-        let now = self.clock.now();
+    fn settle(&mut self, now: Nanoseconds) {
         let t = self.chip.advance(now);
         let rises = self.chip.take_rises();
         let timer = &self.chip.counters[0];
@@ -240,7 +256,10 @@ impl Pit {
             self.line.set(false);
         }
         let replay = self.ticks.next_replay(now, period_ns);
-        self.alarm.set([self.chip.next_wake(now), replay].into_iter().flatten().min());
+        let chip = &self.chip;
+        let sound =
+            self.speaker.as_ref().and_then(|speaker| speaker.next_ns(&chip.counters[2], chip.control_b, now));
+        self.alarm.set([chip.next_wake(now), replay, sound].into_iter().flatten().min());
     }
 }
 
@@ -251,16 +270,18 @@ impl Device for Pit {
 
     fn read(&mut self, at: At, _width: Width) -> u64 {
         let now = self.clock.now();
+        self.draw(now);
         let value = match at.window {
             Pit::CONTROL_B => self.chip.read_control_b(now),
             _ => self.chip.read(at.offset as u8 & 3, now),
         };
-        self.settle();
+        self.settle(now);
         value.into()
     }
 
     fn write(&mut self, at: At, _width: Width, value: u64) {
         let now = self.clock.now();
+        self.draw(now);
         match at.window {
             Pit::CONTROL_B => self.chip.write_control_b(value as u8, now),
             _ if at.offset & 3 == 0 || at.offset & 3 == 3 && value & 0x30 != 0 && value >> 6 == 0 => {
@@ -270,20 +291,24 @@ impl Device for Pit {
             }
             _ => self.chip.write(at.offset as u8 & 3, value as u8, now),
         }
-        self.settle();
+        self.settle(now);
     }
 
     fn reset(&mut self) {
+        let now = self.clock.now();
+        self.draw(now);
         self.chip = Chip8254::default();
         self.ticks.forgive();
-        self.chip.advance(self.clock.now());
+        self.chip.advance(now);
         self.line.set(false);
-        self.settle();
+        self.settle(now);
     }
 
     fn advance(&mut self) {
         // The alarm that fired is unset; `settle` sets it anew.
-        self.settle();
+        let now = self.clock.now();
+        self.draw(now);
+        self.settle(now);
     }
 
     fn save(&self) -> Vec<u8> {
@@ -298,7 +323,11 @@ impl Device for Pit {
         }
         self.chip = chip;
         self.ticks.forgive();
-        self.settle();
+        let now = self.clock.now();
+        if let Some(speaker) = &mut self.speaker {
+            speaker.restart(ticks_at(now, HZ) as Tick);
+        }
+        self.settle(now);
         Ok(())
     }
 }

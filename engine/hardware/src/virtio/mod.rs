@@ -13,6 +13,7 @@ pub mod function;
 pub mod input;
 pub mod net;
 pub mod queue;
+pub mod sound;
 #[cfg(test)]
 pub mod testing;
 pub mod transport;
@@ -25,3 +26,4 @@ pub use entropy::Entropy;
 pub use function::{Identity, Io, Kind, VirtioPci};
 pub use input::Input;
 pub use net::Net;
+pub use sound::Sound;
