@@ -1,4 +1,4 @@
-//! What the manual calls registers, flags and exceptions.
+//! What the manual calls registers and flags.
 
 use engine::inspect::bits;
 
@@ -20,34 +20,6 @@ pub fn flags(rflags: u64) -> Vec<String> {
     names
 }
 
-/// An exception by its vector. Source: Intel SDM 3A, table 6-1.
-pub fn exception(vector: u8) -> String {
-    let name = match vector {
-        0 => "#DE divide error",
-        1 => "#DB debug exception",
-        2 => "NMI",
-        3 => "#BP breakpoint",
-        4 => "#OF overflow",
-        5 => "#BR bound range exceeded",
-        6 => "#UD invalid opcode",
-        7 => "#NM device not available",
-        8 => "#DF double fault",
-        10 => "#TS invalid TSS",
-        11 => "#NP segment not present",
-        12 => "#SS stack-segment fault",
-        13 => "#GP general protection",
-        14 => "#PF page fault",
-        16 => "#MF x87 floating-point error",
-        17 => "#AC alignment check",
-        18 => "#MC machine check",
-        19 => "#XM SIMD floating-point exception",
-        20 => "#VE virtualization exception",
-        21 => "#CP control protection",
-        other => return format!("interrupt {other:#04x}"),
-    };
-    name.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +27,5 @@ mod tests {
     #[test]
     fn flags_read_as_in_the_manual() {
         assert_eq!(flags(0x3202), ["IF", "IOPL=3"]);
-        assert_eq!(exception(13), "#GP general protection");
-        assert_eq!(exception(0x30), "interrupt 0x30");
     }
 }

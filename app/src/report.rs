@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use engine::inspect::summary;
+use engine::inspect::{exception, summary};
 use engine::session::Crash;
 
 use crate::names;
@@ -20,7 +20,7 @@ pub fn crash(crash: &Crash) -> String {
         let _ = writeln!(text, "  the backend could not tell them");
     }
     for (index, fault) in crash.faults.iter().enumerate() {
-        let _ = write!(text, "  {}. {}", index + 1, names::exception(fault.vector));
+        let _ = write!(text, "  {}. {}", index + 1, exception::name(fault.vector));
         if let Some(code) = fault.error_code {
             let _ = write!(text, ", error code {code:#x}");
         }

@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod boot;
 pub mod builtin;
+pub mod debugger;
 pub mod doctor;
 pub mod firmware;
 pub mod inspect;

@@ -1,5 +1,6 @@
 //! The command line as scripts know it.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -255,6 +256,18 @@ pub struct RunArguments {
     /// Write what passes over the network card's cable to this pcap file.
     #[arg(long, value_name = "PATH.pcap")]
     pub capture: Option<PathBuf>,
+    /// Serve gdb there (only this host reaches it, unless another address is named; port 0: any that is free).
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen)]
+    pub gdb: Option<SocketAddr>,
+    /// Tell gdb that the target is an i386: for 32-bit guests that a 64-bit gdb would disassemble wrongly.
+    #[arg(long, requires = "gdb")]
+    pub gdb_i386: bool,
+    /// Stand still before the first instruction, until `vitrine ctl resume`, `step`, or gdb lets it go on.
+    #[arg(long)]
+    pub paused: bool,
+    /// Keep the past of a deterministic machine, in this many MiB of memory, so that one can step back.
+    #[arg(long, value_name = "MIB", num_args = 0..=1, default_missing_value = "256", requires = "deterministic")]
+    pub history: Option<u64>,
     /// Write counters and times to this JSON file when the run ends.
     #[arg(long, value_name = "PATH.json")]
     pub stats: Option<PathBuf>,
@@ -289,6 +302,15 @@ fn serial(text: &str) -> Result<Serial, String> {
             _ => Err("write stdio, file:PATH or none".to_owned()),
         },
     }
+}
+
+/// A place to listen at: a port of this host alone, or one of an address.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    let port = text
+        .trim_start_matches(':')
+        .parse()
+        .map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    port.or_else(|_| text.parse()).map_err(|_| "write a port, or ADDRESS:PORT, for example 1234".to_owned())
 }
 
 fn awaited(text: &str) -> Result<String, String> {
@@ -329,7 +351,9 @@ mod tests {
              --cdrom c --disk d --disk e --disk-bus virtio --floppy f --kernel k --initrd i --append -x --snapshot --headless \
              --serial file:s --debugcon g --debug-exit --until-serial T --until-screen U --timeout 1.5 \
              --screenshot p.png --script q --stats r.json --deterministic --network tap:t0 --nic e1000 \
-             --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap --sound speaker,ac97 --audio wav:w.wav"
+             --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap --sound speaker,ac97 --audio wav:w.wav \
+             --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap --gdb 1234 --gdb-i386 \
+             --paused --history"
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" ")
@@ -349,6 +373,8 @@ mod tests {
         assert_eq!(run.machine.forward.len(), 2);
         assert_eq!(run.machine.sound, Some(SoundCards::default()));
         assert_eq!(run.machine.audio, Some(Audio::Wav("w.wav".into())));
+        assert_eq!(run.gdb, Some("127.0.0.1:1234".parse().unwrap()));
+        assert!(run.gdb_i386 && run.paused && run.history == Some(256));
     }
 
     #[test]
@@ -369,6 +395,8 @@ mod tests {
             "--timeout 0",
             "--timeout x",
             "--serial tcp:1",
+            "--gdb here",
+            "--history",
             "--memory much",
             "--cpus -1",
         ] {

@@ -1,6 +1,6 @@
 //! The command line: from arguments to an exit status.
 
-mod arguments;
+pub mod arguments;
 pub mod console;
 mod disk;
 mod doctor;

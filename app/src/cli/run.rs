@@ -17,6 +17,7 @@ use super::player::{self, Player, Script};
 use super::serial::{Matcher, OutFile, SerialLog, Terminal};
 use super::watch::{Verdict, Watch};
 use super::{console, script, serial, several, status, target};
+use crate::control::{debug, gdb};
 use crate::running::{Running, engine_starter};
 use crate::window;
 use crate::{outputs, report};
@@ -54,6 +55,10 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
     }
     outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
     let machine = engine_starter()(&profile, outlets)?;
+    if let Some(address) = arguments.gdb {
+        let at = gdb::start(&*machine, address, arguments.gdb_i386).inspect_err(|_| machine.power_off())?;
+        console::tell(&gdb::told(at));
+    }
     if let Some(on_stage) = on_stage {
         on_stage(&machine);
     }
@@ -133,6 +138,8 @@ pub(super) fn outlets(
         debug_console: to_debug.map(|file| Box::new(move |bytes: &[u8]| file.write(bytes)) as _),
         capture: None,
         waker: (!arguments.headless).then(|| window::waker(waker)),
+        paused: arguments.paused,
+        history: arguments.history.map(debug::history_limits),
         ..Outlets::default()
     };
     (outlets, serial_file.into_iter().chain(debug_file).collect())

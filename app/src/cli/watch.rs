@@ -183,6 +183,7 @@ fn tell_notes(machine: &dyn Running) {
     for event in machine.events() {
         match event {
             Event::Note(note) => console::tell(&note),
+            Event::Stopped(stopped) => console::tell(&stopped.in_words()),
             Event::Reset | Event::State(_) => {}
         }
     }

@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use cpu::Registers;
 use serde_json::Value;
 
-use super::{Answer, Command, ControlArguments, Reply, Request, socket};
+use super::{Answer, Command, ControlArguments, Reply, Request, debug, socket};
 use crate::cli::{console, status};
 
 /// A connection to one Vitrine.
@@ -91,6 +92,12 @@ fn once(peers: &mut [Peer], arguments: &ControlArguments) -> Result<u8, String> 
         show(&Answer { text: texts.join("\n"), json }, arguments.json);
         return Ok(0);
     }
+    if let Command::Registers { compare, cpu, .. } = &command
+        && !compare.is_empty()
+    {
+        show(&compared(peers, arguments.machine.as_deref(), compare, *cpu)?, arguments.json);
+        return Ok(0);
+    }
     let request = Request { machine: arguments.machine.clone(), command };
     let peer = peer_for(peers, arguments.machine.as_deref())?;
     show(&peer.ask(&request)?, arguments.json);
@@ -127,6 +134,41 @@ fn follow(peer: &mut Peer, command: Command, json: bool) -> Result<u8, String> {
         let text = all.text.lines().nth(at).unwrap_or_default().to_owned();
         answer = Answer { text, json: transfers[at].clone() };
     }
+}
+
+/// Two states side by side, of machines of any Vitrine, or moments kept by them; one alone is compared with now.
+fn compared(
+    peers: &mut [Peer],
+    machine: Option<&str>,
+    states: &[String],
+    cpu: usize,
+) -> Result<Answer, String> {
+    let now = format!("now:{cpu}");
+    let names = match states {
+        [moment] => [moment.as_str(), &now],
+        [first, second, ..] => [first.as_str(), second.as_str()],
+        [] => return Err("name what to compare".to_owned()),
+    };
+    let mut both = Vec::new();
+    for (index, name) in names.into_iter().enumerate() {
+        let is_now = index == 1 && states.len() == 1;
+        both.push(state(peers, machine, name, is_now)?);
+    }
+    debug::comparison(names, &both[0], &both[1])
+}
+
+/// The registers of MACHINE[:CPU], or those kept as MOMENT[:CPU].
+fn state(peers: &mut [Peer], machine: Option<&str>, text: &str, is_now: bool) -> Result<Registers, String> {
+    let (name, cpu) = debug::of_cpu(text)?;
+    let is_machine = peers.iter_mut().any(|peer| peer.machines().iter().any(|known| known == name));
+    let mut command = Command::registers(cpu, false, false);
+    if let (Command::Registers { kept, .. }, false) = (&mut command, is_now || is_machine) {
+        *kept = Some(name.to_owned());
+    }
+    let target = if is_machine && !is_now { Some(name) } else { machine };
+    let request = Request { machine: target.map(str::to_owned), command };
+    let answer = peer_for(peers, target)?.ask(&request)?;
+    serde_json::from_value(answer.json["registers"].clone()).map_err(|error| error.to_string())
 }
 
 /// The Vitrine that runs the machine.

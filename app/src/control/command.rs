@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::debug::{BreakAction, StepArguments, SymbolsAction};
+use super::gdb::GdbAction;
+
 /// `vitrine ctl`.
 #[derive(Args, Debug)]
 #[command(subcommand_precedence_over_arg = true)]
@@ -55,6 +58,18 @@ pub enum Command {
         #[arg(long)]
         #[serde(default)]
         explain: bool,
+        /// Keep all registers under this name, to compare them later.
+        #[arg(long, value_name = "MOMENT")]
+        #[serde(default)]
+        keep: Option<String>,
+        /// What differs: between a kept moment and now, or between two of MACHINE[:CPU] or MOMENT[:CPU].
+        #[arg(long, value_name = "STATE", num_args = 1..=2)]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        compare: Vec<String>,
+        /// Those kept under this name.
+        #[arg(skip)]
+        #[serde(default)]
+        kept: Option<String>,
     },
     /// Change something: a register of a paused machine (rip=0x1000), shares=N, cap=PERCENT|none,
     /// reservation=PERCENT, quantum=MILLISECONDS, time=RATE, ticks=merge|replay, memory=SIZE, floor=SIZE, disk-iops=N|none,
@@ -98,8 +113,8 @@ pub enum Command {
     /// Instructions from RIP, or from an offset of the code segment.
     Disassemble {
         /// From where.
-        #[arg(value_name = "OFFSET", value_parser = number)]
-        offset: Option<u64>,
+        #[arg(value_name = "OFFSET|NAME")]
+        offset: Option<String>,
         /// How many.
         #[arg(long, default_value_t = 16)]
         #[serde(default)]
@@ -108,6 +123,73 @@ pub enum Command {
         #[arg(long, default_value_t = 0)]
         #[serde(default)]
         cpu: usize,
+    },
+    /// Stop where you want: at an instruction, an access, a port, an interrupt, an exception, a mode change, a
+    /// timer's tick. See `break add --help`.
+    Break {
+        /// What to do.
+        #[command(subcommand)]
+        action: BreakAction,
+    },
+    /// Make steps, from where the paused machine stands: into, over, out, or backwards.
+    Step(StepArguments),
+    /// Go on, and wait for the next stop.
+    Continue {
+        /// Back to the last time a condition was met (machines run with --deterministic --history).
+        #[arg(long)]
+        #[serde(default)]
+        back: bool,
+        /// Seconds to wait for it.
+        #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+        #[serde(default = "super::debug::ten")]
+        wait: u64,
+    },
+    /// Go on until an instruction is next: an address, or a symbol with or without +OFFSET.
+    Until {
+        /// Where.
+        #[arg(value_name = "ADDRESS|NAME")]
+        place: String,
+        /// Which virtual CPU.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        cpu: usize,
+        /// Seconds to wait for it.
+        #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+        #[serde(default = "super::debug::ten")]
+        wait: u64,
+    },
+    /// Keep the past of a deterministic machine from here on, so that one can go back to it.
+    History {
+        /// on or off.
+        #[arg(value_name = "on|off", value_parser = on_or_off, action = clap::ArgAction::Set)]
+        on: bool,
+        /// Memory for it, in MiB.
+        #[arg(long, value_name = "MIB", default_value_t = 256)]
+        #[serde(default)]
+        memory: u64,
+    },
+    /// Names of addresses: load vmlinux, or a System.map.
+    Symbols {
+        /// What to do.
+        #[command(subcommand)]
+        action: SymbolsAction,
+    },
+    /// Who called: frames by RBP, and the words on the stack with their names.
+    Stack {
+        /// Which virtual CPU.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        cpu: usize,
+        /// How many words.
+        #[arg(long, default_value_t = 16)]
+        #[serde(default)]
+        words: usize,
+    },
+    /// Serve gdb: `gdb start`, then `target remote :PORT` in gdb.
+    Gdb {
+        /// What to do.
+        #[command(subcommand)]
+        action: GdbAction,
     },
     /// From a linear address to the physical and the host's, with every table on the way.
     Translate {
@@ -308,14 +390,24 @@ pub enum Table {
     Tss,
 }
 
+impl Command {
+    /// [`Command::Registers`] as they are.
+    pub fn registers(cpu: usize, all: bool, explain: bool) -> Command {
+        Command::Registers { cpu, all, explain, keep: None, compare: Vec::new(), kept: None }
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
 /// A number as people write addresses: 0x for hexadecimal, else decimal.
 pub fn number(text: &str) -> Result<u64, String> {
-    let digits = text.replace('_', "");
-    let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        Some(hex) => u64::from_str_radix(hex, 16),
-        None => digits.parse(),
-    };
-    parsed.map_err(|_| format!("'{text}' is no number; write for example 0x7c00 or 512"))
+    engine::debugger::words::number(text)
 }
 
 #[cfg(test)]
@@ -338,7 +430,7 @@ mod tests {
         assert_eq!(parse(&["status"]).machine, None);
         let named = parse(&["mine", "registers", "--all", "--json"]);
         assert_eq!((named.machine.as_deref(), named.json), (Some("mine"), true));
-        assert_eq!(named.command, Command::Registers { cpu: 0, all: true, explain: false });
+        assert_eq!(named.command, Command::registers(0, true, false));
         assert_eq!(parse(&["registers", "--watch"]).watch, Some(2));
     }
 
@@ -351,6 +443,21 @@ mod tests {
         assert!(Line::try_parse_from(words).is_err());
         let program = r#"{"move":{"what":"shares","amount":"100","donor":"A","receiver":"B"}}"#;
         assert!(matches!(serde_json::from_str(program), Ok(Command::Move { what: Movable::Shares, .. })));
+    }
+
+    #[test]
+    fn conditions_and_steps_are_written_as_words() {
+        let add = parse(&["mine", "break", "add", "data", "0x500", "2", "write", "--ignore", "5"]).command;
+        let condition = ["data", "0x500", "2", "write"].map(str::to_owned).to_vec();
+        assert_eq!(add, Command::Break { action: BreakAction::Add { condition, ignore: 5 } });
+        let Command::Step(step) = parse(&["step", "7", "--back"]).command else { panic!() };
+        assert_eq!((step.count, step.back, step.over, step.wait), (7, true, false, 10));
+        let Command::Registers { compare, .. } = parse(&["registers", "--compare", "a:1", "b"]).command
+        else {
+            panic!()
+        };
+        assert_eq!(compare, ["a:1", "b"]);
+        assert_eq!(serde_json::from_str::<Command>(r#"{"step":{}}"#).unwrap(), parse(&["step"]).command);
     }
 
     #[test]
@@ -374,7 +481,7 @@ mod tests {
     #[test]
     fn a_request_needs_no_more_than_what_matters() {
         let command: Command = serde_json::from_str(r#"{"registers":{}}"#).unwrap();
-        assert_eq!(command, Command::Registers { cpu: 0, all: false, explain: false });
+        assert_eq!(command, Command::registers(0, false, false));
         assert_eq!(serde_json::from_str::<Command>("\"pause\"").unwrap(), Command::Pause);
     }
 }

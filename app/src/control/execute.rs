@@ -4,17 +4,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use cpu::Registers;
-use engine::inspect::{self, bits, code, descriptor, summary, task};
+use engine::inspect::{self, bits, code, descriptor, exception, summary, task};
 use engine::profile::LostTicks;
 use engine::session::{Ending, RunState};
 use hardware::input::Key;
 use serde_json::{Value, json};
 
 use super::command::Table;
-use super::{Answer, Command, Registry, Request, edit, resources, trace};
+use super::{Answer, Command, Registry, Request, debug, edit, gdb, resources, trace};
 use crate::cli::script;
 use crate::running::Running;
-use crate::{names, outputs, report};
+use crate::{outputs, report};
 
 /// Most bytes of memory in one answer.
 const MOST_BYTES: u64 = 1 << 16;
@@ -54,6 +54,13 @@ pub fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answe
         Command::Screenshot { path } => outputs::write_png(path, &machine.frame())?,
         Command::Write { address, bytes } => edit::write(machine, *address, bytes)?,
         Command::Set { changes, cpu } => edit::set(machine, *cpu, changes)?,
+        Command::Break { action } => return debug::conditions(machine, action),
+        Command::Step(arguments) => return debug::step(machine, arguments),
+        Command::Continue { back, wait } => return debug::go_on(machine, *back, *wait),
+        Command::Until { place, cpu, wait } => return debug::until(machine, *cpu, place, *wait),
+        Command::History { on, memory } => return debug::history(machine, *on, *memory),
+        Command::Symbols { action } => return debug::symbols(machine, action),
+        Command::Gdb { action } => return gdb::serve(machine, action),
         question => return tell(name, machine, question),
     }
     Ok(Answer::done())
@@ -72,11 +79,16 @@ fn tell(name: &str, machine: &dyn Running, question: &Command) -> Result<Answer,
         Command::Registers { all: true, .. } => {
             Answer::new(all_registers_text(name, machine), all_registers(name, machine))
         }
+        Command::Registers { keep: Some(moment), .. } => debug::keep(machine, moment),
+        Command::Registers { kept: Some(moment), cpu, .. } => {
+            Answer::new(String::new(), json!({ "registers": debug::kept(machine, moment, *cpu)? }))
+        }
         Command::Registers { cpu, explain, .. } => registers(machine, *cpu, *explain),
+        Command::Stack { cpu, words } => debug::stack(machine, *cpu, *words),
         Command::Memory { address, bytes, physical, cpu } => {
             memory(machine, *cpu, *address, *bytes, *physical)
         }
-        Command::Disassemble { offset, count, cpu } => disassemble(machine, *cpu, *offset, *count),
+        Command::Disassemble { offset, count, cpu } => disassemble(machine, *cpu, offset.as_deref(), *count),
         Command::Translate { address, cpu } => translate(machine, *cpu, *address),
         Command::Table { table, cpu } => self::table(machine, *cpu, *table),
         Command::Exits => exits(machine),
@@ -235,10 +247,11 @@ fn dump(address: u64, bytes: &[u8]) -> String {
 fn disassemble(
     machine: &dyn Running,
     cpu: usize,
-    offset: Option<u64>,
+    offset: Option<&str>,
     count: usize,
 ) -> Result<Answer, String> {
     let registers = latest(machine, cpu)?;
+    let offset = offset.map(|place| debug::address(machine, place)).transpose()?;
     let lines = code::disassemble(&registers, machine.memory(), offset.unwrap_or(registers.rip), count);
     if lines.is_empty() {
         return Err("no memory is mapped there".to_owned());
@@ -246,7 +259,11 @@ fn disassemble(
     let line = |line: &code::Line| {
         let bytes: String = line.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let mark = if line.offset == registers.rip { ">" } else { " " };
-        format!("{mark} {:016x}  {bytes:<30}  {}", line.offset, line.text)
+        let label = debug::name(machine, line.linear).filter(|name| !name.contains('+'));
+        let label = label.map_or(String::new(), |name| format!("{name}:\n"));
+        let target = line.target.and_then(|target| debug::name(machine, target));
+        let target = target.map_or(String::new(), |name| format!("  <{name}>"));
+        format!("{label}{mark} {:016x}  {bytes:<30}  {}{target}", line.offset, line.text)
     };
     Answer::new(lines.iter().map(line).collect::<Vec<_>>().join("\n"), &lines)
 }
@@ -277,7 +294,7 @@ fn table(machine: &dyn Running, cpu: usize, table: Table) -> Result<Answer, Stri
         }
     };
     let line = |entry: &descriptor::Entry| {
-        let name = if table == Table::Idt { names::exception(entry.number as u8) } else { String::new() };
+        let name = if table == Table::Idt { exception::name(entry.number as u8) } else { String::new() };
         format!("{:04x}  {:<34} {name}", entry.number, entry.descriptor.in_words()).trim_end().to_owned()
     };
     let text = match entries.is_empty() {
@@ -367,12 +384,12 @@ mod tests {
     #[test]
     fn registers_come_with_their_meaning_and_bits_in_words() {
         let fake = Fake::new("one");
-        let command = Command::Registers { cpu: 0, all: false, explain: true };
+        let command = Command::registers(0, false, true);
         let answer = ask(&fake, command).unwrap();
         assert!(answer.text.starts_with("real mode, paging off"), "{}", answer.text);
         assert!(answer.text.contains("real mode") && answer.text.contains("caches are off"));
         assert_eq!(answer.json["registers"]["rip"], 0xFFF0);
-        let none = ask(&fake, Command::Registers { cpu: 3, all: false, explain: false });
+        let none = ask(&fake, Command::registers(3, false, false));
         assert!(none.unwrap_err().contains("CPU 3"));
     }
 
@@ -412,7 +429,7 @@ mod tests {
         machines.iter().for_each(|machine| drop(registry.add(machine)));
         let list = execute(&registry, &Request { machine: None, command: Command::List }).unwrap();
         assert_eq!((&list.json[0]["name"], &list.json[1]["state"]), (&json!("a"), &json!("running")));
-        let all = Command::Registers { cpu: 0, all: true, explain: false };
+        let all = Command::registers(0, true, false);
         let registers = execute(&registry, &Request { machine: None, command: all }).unwrap();
         assert_eq!(registers.json.as_array().unwrap().len(), 2);
     }

@@ -4,8 +4,10 @@
 mod answer;
 pub mod client;
 mod command;
+pub mod debug;
 mod edit;
 mod execute;
+pub mod gdb;
 mod registry;
 mod resources;
 mod server;

@@ -102,6 +102,10 @@ pub trait Running: Send + Sync {
     fn set_muted(&self, source: Option<&str>, muted: bool) -> bool;
     /// Counters and times so far.
     fn stats(&self) -> Stats;
+    /// The session behind it, if it is a real machine: for debugging.
+    fn session(&self) -> Option<&Session> {
+        None
+    }
 }
 
 /// Starts machines: the engine, or a test's pretence.
@@ -249,5 +253,8 @@ impl Running for Session {
     }
     fn stats(&self) -> Stats {
         Session::stats(self)
+    }
+    fn session(&self) -> Option<&Session> {
+        Some(self)
     }
 }

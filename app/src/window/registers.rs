@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cpu::Registers;
-use engine::inspect::{bits, summary};
+use engine::inspect::{bits, exception, summary};
 
 use crate::names;
 
@@ -120,7 +120,7 @@ fn execution(registers: &Registers) -> Vec<Row> {
         None => "none".to_owned(),
         Some(event) => format!("{:02x}", event.vector),
     };
-    let pending_meaning = registers.pending.map(|event| names::exception(event.vector)).unwrap_or_default();
+    let pending_meaning = registers.pending.map(|event| exception::name(event.vector)).unwrap_or_default();
     vec![
         meant("RIP", registers.rip, format!("linear {:x}", registers.linear_rip())),
         wide("RFLAGS", registers.rflags),

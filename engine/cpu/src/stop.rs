@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::notice::Notice;
 use crate::registers::Registers;
 
 /// How long a vCPU may run before it must come back by itself.
@@ -35,6 +36,8 @@ pub enum Stop {
     Kicked,
     /// An execution breakpoint set by the monitor, before the instruction at this linear address.
     Breakpoint(u64),
+    /// Something the monitor wanted to be told of, after the instruction that did it.
+    Noticed(Vec<Notice>),
     /// A fault while delivering a double fault: the processor is shut down.
     Shutdown(Vec<FaultRecord>),
 }

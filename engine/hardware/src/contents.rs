@@ -56,7 +56,7 @@ impl Memory {
     }
 
     /// Calls `act` with each page that is not all zeros.
-    fn each_page(&self, mut act: impl FnMut(u64, &[u8])) {
+    pub(crate) fn each_page(&self, mut act: impl FnMut(u64, &[u8; PAGE as usize])) {
         let (file, end) = (self.file().as_fd(), self.host_bytes());
         let mut page = [0; PAGE as usize];
         let mut at = 0;

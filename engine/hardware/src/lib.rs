@@ -26,6 +26,7 @@ pub mod layout;
 pub mod line;
 pub mod memory;
 pub mod net;
+pub mod pages;
 pub mod pci;
 pub mod requests;
 pub mod serial;

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-use cpu::{GuestBus, Registers, RunLimit, Stop};
+use cpu::{GuestBus, Interest, Registers, RunLimit, Stop};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -79,9 +79,18 @@ pub trait Vcpu: Send {
     /// Forgets cached translations, where they are ours.
     fn forget_translations(&mut self) {}
 
-    /// Replaces the execution breakpoints: linear addresses at which [`Stop::Breakpoint`] comes back,
-    /// before the instruction there.
-    fn set_breakpoints(&mut self, linear: &[u64]) -> Result<(), VcpuError>;
+    /// Replaces what the vCPU stops at: linear addresses at which [`Stop::Breakpoint`] comes back, before the
+    /// instruction there, and what [`Stop::Noticed`] tells of. The run after a stop at a breakpoint passes it.
+    /// On an error everything stays as it was.
+    fn set_watch(&mut self, breakpoints: &[u64], interest: &Interest) -> Result<(), VcpuError>;
+
+    /// Replaces what the vCPU stops at by execution breakpoints alone.
+    fn set_breakpoints(&mut self, linear: &[u64]) -> Result<(), VcpuError> {
+        self.set_watch(linear, &Interest::default())
+    }
+
+    /// The next run passes a breakpoint where it begins.
+    fn pass_breakpoint(&mut self);
 }
 
 /// What executes instructions, as a profile or the command line asks for it.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use cpu::soft::SoftCpu;
 use cpu::soft::code_watch::CodeWatch;
-use cpu::{CpuModel, GuestBus, Pins, Registers, RunLimit, Signal, Stop};
+use cpu::{CpuModel, GuestBus, Interest, Pins, Registers, RunLimit, Signal, Stop};
 use hardware::Memory;
 use parking_lot::Mutex;
 
@@ -100,9 +100,14 @@ impl Vcpu for SoftVcpu {
         self.cpu.forget_translations();
     }
 
-    fn set_breakpoints(&mut self, linear: &[u64]) -> Result<(), VcpuError> {
-        self.cpu.set_breakpoints(linear);
+    fn set_watch(&mut self, breakpoints: &[u64], interest: &Interest) -> Result<(), VcpuError> {
+        self.cpu.set_breakpoints(breakpoints);
+        self.cpu.set_interest(interest);
         Ok(())
+    }
+
+    fn pass_breakpoint(&mut self) {
+        self.cpu.pass_breakpoint();
     }
 }
 

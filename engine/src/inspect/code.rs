@@ -24,6 +24,8 @@ pub struct Line {
     pub bytes: Vec<u8>,
     /// In NASM's syntax.
     pub text: String,
+    /// Linear address that a direct branch or call leads to.
+    pub target: Option<u64>,
 }
 
 /// `count` instructions from `offset` of the code segment on, in the mode the vCPU is in; fewer where memory
@@ -56,7 +58,9 @@ pub fn disassemble(
             formatter.format(&instruction, &mut text);
             instruction.len()
         };
-        lines.push(Line { offset, linear, bytes: bytes[..length].to_vec(), text });
+        let target = (!instruction.is_invalid() && instruction.near_branch_target() != 0)
+            .then(|| base.wrapping_add(instruction.near_branch_target()) & mask);
+        lines.push(Line { offset, linear, bytes: bytes[..length].to_vec(), text, target });
         offset = offset.wrapping_add(length as u64) & mask;
     }
     lines
@@ -98,6 +102,7 @@ mod tests {
         registers.cr0 |= 1;
         registers.segments[segment::CS].attributes = 0xC09B;
         assert_eq!(texts(&registers, 0)[0], "mov eax,10CD1234h");
+        assert_eq!(disassemble(&registers, &memory, 0, 1)[0].target, None);
         registers.efer = 1 << 10;
         registers.segments[segment::CS].attributes = 0xA09B;
         assert_eq!(texts(&registers, 0x1005)[0], "hlt", "no segment base in 64-bit mode");

@@ -238,9 +238,26 @@ pub fn interrupt_table(registers: &Registers, memory: &dyn PhysicalMemory) -> Ve
 
 /// The descriptor a segment register was loaded from, if it can still be read.
 pub fn of_selector(registers: &Registers, memory: &dyn PhysicalMemory, selector: u16) -> Option<Descriptor> {
-    let table =
-        if selector & 4 == 0 { global_table(registers, memory) } else { local_table(registers, memory) };
-    table.into_iter().find(|entry| entry.number == selector & !7).map(|entry| entry.descriptor)
+    let local = registers.ldtr;
+    let table = match selector & 4 == 0 {
+        true => registers.gdtr,
+        false if local.unusable || local.selector & !3 == 0 => return None,
+        false => Table { base: local.base, limit: local.limit.min(0xFFFF) as u16 },
+    };
+    let at = u64::from(selector & !7);
+    let mut bytes = [0; 16];
+    let inside = (u64::from(table.limit) + 1).saturating_sub(at).min(16) as usize;
+    let read = read_linear(registers, memory, table.base.wrapping_add(at), &mut bytes[..inside]);
+    if read < 8 {
+        return None;
+    }
+    let (low, long) = (value(&bytes, 0), is_long(registers));
+    let is_wide = long && low >> 44 & 1 == 0 && low != 0;
+    let high = if is_wide && read == 16 { value(&bytes, 8) } else { 0 };
+    match Descriptor::decode(low, high, long) {
+        Descriptor::Null if at != 0 => None,
+        descriptor => Some(descriptor),
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::code::{LONGEST, at_instruction_pointer};
 use super::delivery::{Obstacle, obstacle};
 use super::descriptor;
+use super::exception::short;
 use super::summary::{code_bits, mode, privilege};
 use super::{PhysicalMemory, walk};
 use crate::inspect::walk::Outcome;
@@ -40,7 +41,7 @@ pub fn diagnose(registers: &Registers, faults: &[FaultRecord], memory: &dyn Phys
         tried.iter().filter_map(|vector| obstacle(at_fault, memory, *vector)).collect();
     let sentence = match &obstacles[..] {
         [] => format!("{origin}; each attempt to handle it faulted again."),
-        [only] => format!("{origin}. {} could not be delivered: {}.", name(only.vector), only.reason),
+        [only] => format!("{origin}. {} could not be delivered: {}.", short(only.vector), only.reason),
         [one, other, ..] if one.reason == other.reason => {
             format!("{origin}. Neither it nor the double fault could be delivered: {}.", one.reason)
         }
@@ -50,17 +51,6 @@ pub fn diagnose(registers: &Registers, faults: &[FaultRecord], memory: &dyn Phys
         ),
     };
     Diagnosis { sentence, origin, obstacles }
-}
-
-fn name(vector: u8) -> String {
-    let names = [
-        "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "", "#TS", "#NP", "#SS", "#GP", "#PF",
-        "", "#MF", "#AC", "#MC", "#XM", "#VE", "#CP",
-    ];
-    match names.get(usize::from(vector)) {
-        Some(name) if !name.is_empty() => (*name).to_owned(),
-        _ => format!("interrupt {vector:#04x}"),
-    }
 }
 
 /// The faulting instruction and what surrounds it.
@@ -105,14 +95,14 @@ impl Scene<'_> {
             13 => self.protection(),
             14 => self.page_fault(code, fault.address.unwrap_or(self.registers.cr2)),
             17 => format!("{} was not aligned (#AC)", self.place()),
-            vector => format!("{} raised {}", self.place(), name(vector)),
+            vector => format!("{} raised {}", self.place(), short(vector)),
         }
     }
 
     /// The first fault is itself about a vector that could not be delivered.
     fn undeliverable(&self, vector: u8, external: bool) -> String {
         let what = match (external, vector) {
-            (true, 0..=31) => format!("{} was raised", name(vector)),
+            (true, 0..=31) => format!("{} was raised", short(vector)),
             (true, _) => format!("Interrupt {vector:#04x} arrived from a device"),
             (false, _) => format!("INT {vector:#04x} was executed"),
         };

@@ -3,10 +3,14 @@
 
 pub mod bits;
 pub mod code;
+pub mod compare;
 pub mod delivery;
 pub mod descriptor;
 pub mod diagnosis;
+pub mod exception;
+pub mod stack;
 pub mod summary;
+pub mod symbols;
 pub mod task;
 pub mod walk;
 

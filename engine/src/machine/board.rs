@@ -447,6 +447,12 @@ impl Board {
         all
     }
 
+    /// Counts the ticks of every timer that is ours, by its name, for as long as it is kept.
+    pub fn tick_counter(&self) -> impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static {
+        let (pit, rtc, fabric) = (self.pit.clone(), self.rtc.clone(), self.fabric.clone());
+        move || timers::ticks(pit.as_ref(), &rtc, fabric.as_deref())
+    }
+
     /// Interrupts per line.
     pub fn line_counts(&self) -> Vec<LineCount> {
         let Some(fabric) = &self.fabric else { return Vec::new() };

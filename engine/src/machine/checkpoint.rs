@@ -73,6 +73,7 @@ impl Machine {
         for (cpu, state) in self.cpus.iter().zip(&checkpoint.cpus) {
             cpu.set_state(state).map_err(|error| error.to_string())?;
         }
+        self.lookout.forget_ticks();
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use hardware::{Bus, Clock, Memory, Space, Width};
 
 use super::recent::Recent;
 use super::timeline::Timeline;
+use crate::debugger::Lookout;
 use crate::trace::{Trace, What};
 
 /// Frequency of the guest's time-stamp counter before any offset: one tick per nanosecond of guest time.
@@ -32,6 +33,10 @@ pub struct MachineBus {
     timeline: Option<Arc<Timeline>>,
     recent: Recent,
     trace: Arc<Trace>,
+    /// What the machine is to stop at.
+    lookout: Arc<Lookout>,
+    /// Interrupts this vCPU has taken.
+    taken: AtomicU64,
 }
 
 /// Counters of what traps, over all vCPUs.
@@ -99,6 +104,8 @@ impl MachineBus {
             exits,
             timeline: None,
             recent: Recent::default(),
+            lookout: Arc::default(),
+            taken: AtomicU64::new(0),
         }
     }
 
@@ -117,6 +124,21 @@ impl MachineBus {
         &self.trace
     }
 
+    /// The same, with somebody who looks at what passes.
+    pub fn watched_by(self, lookout: Arc<Lookout>) -> MachineBus {
+        MachineBus { lookout, ..self }
+    }
+
+    /// Guest memory.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Interrupts this vCPU has taken from the controllers.
+    pub fn interrupts(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// The last device accesses of this vCPU.
     pub fn recent(&self) -> &Recent {
         &self.recent
@@ -126,6 +148,7 @@ impl MachineBus {
         let width = Self::width(bytes);
         let value = self.bus.read(space, address, width, self.cpu);
         self.recent.note(space, address, width, value, false);
+        self.look(space, address, width, value, false);
         value
     }
 
@@ -133,6 +156,14 @@ impl MachineBus {
         let width = Self::width(bytes);
         self.recent.note(space, address, width, value, true);
         self.bus.write(space, address, width, value, self.cpu);
+        self.look(space, address, width, value, true);
+    }
+
+    fn look(&self, space: Space, address: u64, width: Width, value: u64, write: bool) {
+        self.lookout.accessed(self.cpu, space, address, width, value, write);
+        if self.lookout.looks_at_timers() {
+            self.lookout.look_at_timers(Some(self.cpu));
+        }
     }
 
     fn width(bytes: usize) -> Width {
@@ -198,6 +229,8 @@ impl GuestBus for MachineBus {
         if let Some(vector) = vector {
             count(&self.exits.interrupts);
             self.trace.note(Some(self.cpu), What::Acknowledged { vector });
+            count(&self.taken);
+            self.lookout.acknowledged(self.cpu, vector);
         }
         vector
     }

@@ -72,6 +72,12 @@ impl Inbox {
         &self.journal
     }
 
+    /// All that came to `later`, an inbox of the same run further on, is to come again.
+    pub fn expect(&mut self, later: &Inbox) {
+        let missing = later.journal.iter().skip(self.journal.len());
+        self.planned = missing.chain(&later.planned).cloned().collect();
+    }
+
     /// When this has something to do next; never before `now` unless it has something to do now.
     pub fn deadline(&self) -> Option<u64> {
         let planned = self.planned.front().map(|(at, _)| *at);
@@ -130,5 +136,15 @@ mod tests {
         inbox.receive(120, Input::Serial(vec![1, 2]));
         assert_eq!(inbox.deadline(), Some(0), "bytes go at once");
         assert_eq!(inbox.journal(), [(100, Input::Typed(Key::A, true)), (120, Input::Serial(vec![1, 2]))]);
+    }
+
+    #[test]
+    fn what_came_since_is_to_come_again() {
+        let mut inbox = Inbox::with(vec![(500, Input::PowerButton)]);
+        inbox.receive(100, Input::Typed(Key::A, true));
+        let mut earlier = inbox.clone();
+        inbox.receive(120, Input::Serial(vec![1]));
+        earlier.expect(&inbox);
+        assert_eq!(earlier.planned, [(120, Input::Serial(vec![1])), (500, Input::PowerButton)]);
     }
 }

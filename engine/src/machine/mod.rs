@@ -4,6 +4,7 @@ mod balloon;
 mod board;
 mod cabling;
 mod checkpoint;
+mod debugging;
 mod edges;
 mod guest_bus;
 mod holding;
@@ -11,6 +12,7 @@ mod input;
 mod lateness;
 mod media;
 mod paravirtual;
+mod past;
 mod pci_setup;
 mod platform;
 mod recent;
@@ -24,6 +26,7 @@ mod virtual_cpu;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -36,6 +39,7 @@ use hardware::{Alarms, Bus, Clock, Memory, Request, Requests};
 use parking_lot::Mutex;
 
 use crate::boot::{BootError, Image};
+use crate::debugger::Lookout;
 use crate::firmware::{Firmware, FirmwareError};
 use crate::inspect;
 use crate::profile::{self, LostTicks, Profile};
@@ -48,7 +52,7 @@ use crate::trace::Trace;
 use board::{Board, Wiring};
 use cabling::Network;
 use edges::Edges;
-use guest_bus::{Exits, MachineBus};
+use guest_bus::Exits;
 use lateness::Lateness;
 use media::Media;
 use paravirtual::Paravirtual;
@@ -61,8 +65,10 @@ pub use balloon::BalloonHandle;
 pub use cabling::NetworkStats;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use edges::Edge;
+pub use guest_bus::MachineBus;
 pub use input::{Input, Stamped};
 pub use lateness::LatenessSummary;
+pub use past::Moment;
 pub use recent::{Access, Told};
 pub use timeline::STEP_NS;
 pub use timers::Timer;
@@ -107,6 +113,8 @@ pub enum Wish {
     Cpu(Incident),
     /// A deterministic machine has made the steps it was to make.
     Arrived,
+    /// Something it was to stop at was met.
+    Stopped,
 }
 
 type Listener = Box<dyn Fn(Wish) + Send + Sync>;
@@ -143,6 +151,9 @@ pub struct Machine {
     trace: Arc<Trace>,
     screen: Arc<Screen>,
     exits: Arc<Exits>,
+    lookout: Arc<Lookout>,
+    /// What the guest sends goes nowhere: it has sent it before.
+    quiet: Arc<AtomicBool>,
     wires: Arc<Wires>,
     waker: Option<Waker>,
     bell: Arc<timekeeper::Bell>,
@@ -221,6 +232,10 @@ impl Machine {
         let profile = &profile.as_built();
         let seat = Resources::global().seat(profile)?;
         let cpu_time_at_start = stats::process_cpu_time();
+        let quiet = Arc::new(AtomicBool::new(false));
+        for outlet in [&mut outlets.serial, &mut outlets.console, &mut outlets.debug_console] {
+            *outlet = past::once(outlet.take(), &quiet);
+        }
         let memory = Memory::new(profile.memory.bytes(), board::EXTRA_BYTES).map_err(StartError::Memory)?;
         let firmware = find_firmware(profile)?;
         let media = Media::open(profile)?;
@@ -259,6 +274,7 @@ impl Machine {
         let names = board.timed.iter().map(|device| device.lock().name().to_owned()).collect();
         let trace = Trace::new(clock.clone(), &bus.counts(), names);
         let exits = Exits::new();
+        let lookout = Arc::new(Lookout::default());
         let mut cpus = Vec::with_capacity(count);
         for index in 0..count {
             let pins = Arc::new(Pins::new());
@@ -276,13 +292,19 @@ impl Machine {
                 exits.clone(),
             )
             .counted_by(timeline.clone())
-            .traced_by(&trace);
+            .traced_by(&trace)
+            .watched_by(lookout.clone());
             let reporter = wires.clone();
             let report = move |incident| reporter.wish(Wish::Cpu(incident));
             let in_kernel = platform.has_kernel_apics();
-            cpus.push(Arc::new(VirtualCpu::new(index, vcpu, guest_bus, pins, in_kernel, report)));
+            let lookout = lookout.clone();
+            cpus.push(Arc::new(VirtualCpu::new(index, vcpu, guest_bus, pins, in_kernel, lookout, report)));
         }
         let cpus = Arc::new(cpus);
+        let stopper = wires.clone();
+        let kickers = cpus.iter().map(|cpu| cpu.kicker().clone()).collect();
+        let tell = move || stopper.wish(Wish::Stopped);
+        lookout.attach(kickers, !platform.is_soft(), board.tick_counter(), tell);
         let turns = timeline.map(|timeline| {
             let arriver = wires.clone();
             Arc::new(Turns::new(turns::Parts {
@@ -294,6 +316,7 @@ impl Machine {
                 planned: std::mem::take(&mut outlets.planned),
                 pulse: outlets.pulse.take(),
                 arrived: Box::new(move || arriver.wish(Wish::Arrived)),
+                lookout: lookout.clone(),
             }))
         });
         let account = Arc::new(Account::new(profile.processor));
@@ -314,7 +337,7 @@ impl Machine {
         if turns.is_none() {
             let devices = Arc::downgrade(&board.timed);
             let (lateness, edges, trace) = (lateness.clone(), edges.clone(), trace.clone());
-            let listeners = timekeeper::Listeners { lateness, edges, trace };
+            let listeners = timekeeper::Listeners { lateness, edges, trace, lookout: lookout.clone() };
             timekeeper::start(clock.clone(), alarms, bell.clone(), devices, listeners);
         }
         let screen = Screen::start(board.video.clone(), outlets.waker.clone());
@@ -337,6 +360,8 @@ impl Machine {
             trace,
             screen,
             exits,
+            lookout,
+            quiet,
             wires,
             waker: outlets.waker,
             bell,

@@ -55,6 +55,11 @@ impl Platform {
         matches!(&self.engine, Engine::Kvm(vm) if vm.mode() != InterruptMode::Glass)
     }
 
+    /// Whether our own CPU executes.
+    pub fn is_soft(&self) -> bool {
+        matches!(&self.engine, Engine::Soft(_))
+    }
+
     /// Resets what the host's kernel emulates of the board.
     pub fn reset(&self) -> Result<(), String> {
         match &self.engine {

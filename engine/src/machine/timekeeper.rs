@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::edges::{Edge, Edges};
 use super::lateness::Lateness;
+use crate::debugger::Lookout;
 use crate::scheduler::Scheduler;
 use crate::trace::{Trace, What};
 
@@ -60,6 +61,8 @@ pub struct Listeners {
     pub edges: Arc<Edges>,
     /// The trace.
     pub trace: Arc<Trace>,
+    /// What the machine is to stop at.
+    pub lookout: Arc<Lookout>,
 }
 
 impl Listeners {
@@ -86,6 +89,10 @@ pub fn start(
             for (id, deadline) in alarms.take_due(now) {
                 listeners.tell(id, now, now - deadline);
                 devices[id].lock().advance();
+                if listeners.lookout.looks_at_timers() {
+                    listeners.lookout.look_at_timers(None);
+                    listeners.lookout.tell();
+                }
             }
             drop(devices);
             if !bell.wait(until_next(&clock, &alarms)) {

@@ -1,7 +1,8 @@
 //! The guest's timers as the timer scope and `ctl timers` show them: what each is programmed to, when it is next due,
 //! what became of its ticks, and how late they came.
 
-use hardware::interrupts::{InterruptCounts, Lapic, Lvt, TimerMode};
+use hardware::Shared;
+use hardware::interrupts::{Fabric, InterruptCounts, Lapic, Lvt, TimerMode};
 use hardware::timers::TickCounts;
 use hardware::timers::pit::{HZ, Pit};
 use hardware::timers::rtc::Rtc;
@@ -45,6 +46,28 @@ const COUNTER_MODES: [&str; 6] = [
     "5, strobe by the gate",
 ];
 
+const RTC: &str = "RTC";
+
+fn pit_name(channel: usize) -> String {
+    format!("8254 channel {channel}")
+}
+
+fn apic_name(cpu: usize) -> String {
+    format!("local APIC {cpu}")
+}
+
+/// How often each timer that can interrupt has ticked so far, by its name.
+pub fn ticks(pit: Option<&Shared<Pit>>, rtc: &Shared<Rtc>, fabric: Option<&Fabric>) -> Vec<(String, u64)> {
+    let mut ticks: Vec<(String, u64)> =
+        pit.map(|pit| (pit_name(0), pit.lock().counts().raised)).into_iter().collect();
+    ticks.push((RTC.to_owned(), rtc.lock().counts().raised));
+    let of_apics = fabric.map(|fabric| fabric.counts().timers).unwrap_or_default();
+    ticks.extend(
+        of_apics.iter().enumerate().map(|(cpu, count)| (apic_name(cpu), count.raised)),
+    );
+    ticks
+}
+
 /// 8254 channel 0 drives IRQ 0; channels 1 and 2 drive nothing that interrupts.
 pub fn of_pit(pit: &Pit, now_ns: u64, lateness: LatenessSummary) -> Vec<Timer> {
     let all = pit.counts();
@@ -55,7 +78,7 @@ pub fn of_pit(pit: &Pit, now_ns: u64, lateness: LatenessSummary) -> Vec<Timer> {
         let is_first = index == 0;
         let counts = if is_first { all } else { TickCounts::default() };
         Some(Timer {
-            name: format!("8254 channel {index}"),
+            name: pit_name(index),
             mode: match count {
                 Some(_) => COUNTER_MODES[usize::from(counter.mode()).min(5)].to_owned(),
                 None => "off".to_owned(),
@@ -78,7 +101,7 @@ pub fn of_pit(pit: &Pit, now_ns: u64, lateness: LatenessSummary) -> Vec<Timer> {
 pub fn of_rtc(rtc: &Rtc, now_ns: u64, lateness: LatenessSummary) -> Timer {
     let (counts, period_ns) = (rtc.counts(), rtc.chip().periodic_ns());
     Timer {
-        name: "RTC".to_owned(),
+        name: RTC.to_owned(),
         mode: if period_ns.is_some() { "periodic" } else { "off" }.to_owned(),
         period_ns,
         next_ns: rtc.chip().deadline(now_ns),
@@ -108,7 +131,7 @@ pub fn of_apic(cpu: usize, lapic: &Lapic, counts: &InterruptCounts, lateness: La
         counts.timers.get(cpu).copied().unwrap_or_default();
     let vector = (lapic.lvt(Lvt::Timer) & 0xFF) as usize;
     Timer {
-        name: format!("local APIC {cpu}"),
+        name: apic_name(cpu),
         mode: mode.to_owned(),
         period_ns: periodic.then(|| timer.period_ns() as f64),
         next_ns: timer.deadline().filter(|_| !is_masked),

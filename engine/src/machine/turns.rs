@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::input::{Inbox, Input, Sockets, Stamped};
 use super::timeline::{STEP_NS, Timeline};
 use super::virtual_cpu::VirtualCpu;
+use crate::debugger::Lookout;
 use crate::scheduler::{Next, Run};
 use crate::trace::What;
 
@@ -48,6 +49,11 @@ pub struct Position {
 }
 
 impl Position {
+    /// The vCPU whose turn it is.
+    pub fn cpu(&self) -> usize {
+        self.cpu
+    }
+
     /// Guest time there.
     pub fn now(&self) -> u64 {
         self.steps * STEP_NS + self.idle_ns
@@ -70,8 +76,11 @@ pub struct Turns {
     /// Not one step more until the supervisor has acted.
     stalled: AtomicBool,
     stop_at: AtomicU64,
+    /// [`EPOCH`], or fewer steps.
+    epoch: AtomicU64,
     /// Called when the step to stop at is reached.
     arrived: Box<dyn Fn() + Send + Sync>,
+    lookout: Arc<Lookout>,
 }
 
 /// What a machine's turns are made of.
@@ -84,12 +93,13 @@ pub struct Parts {
     pub planned: Vec<Stamped>,
     pub pulse: Option<Pulse>,
     pub arrived: Box<dyn Fn() + Send + Sync>,
+    pub lookout: Arc<Lookout>,
 }
 
 impl Turns {
     /// At step 0.
     pub fn new(parts: Parts) -> Turns {
-        let Parts { cpus, timed, alarms, timeline, sockets, planned, pulse, arrived } = parts;
+        let Parts { cpus, timed, alarms, timeline, sockets, planned, pulse, arrived, lookout } = parts;
         let position = Position { left: TURN, inbox: Inbox::with(planned), ..Position::default() };
         Turns {
             cpus,
@@ -104,7 +114,9 @@ impl Turns {
             kicked: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             stop_at: AtomicU64::new(u64::MAX),
+            epoch: AtomicU64::new(EPOCH),
             arrived,
+            lookout,
         }
     }
 
@@ -133,6 +145,16 @@ impl Turns {
     /// From now on the machine stops after exactly this many steps, if it has not made them yet.
     pub fn stop_at(&self, steps: Option<u64>) {
         self.stop_at.store(steps.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Translations are forgotten every so many steps; `None`: every [`EPOCH`]. Only while held.
+    pub fn set_epoch(&self, steps: Option<u64>) {
+        self.epoch.store(steps.unwrap_or(EPOCH), Ordering::Relaxed);
+    }
+
+    /// Whether somebody is called again and again.
+    pub fn has_pulse(&self) -> bool {
+        self.pulse.lock().is_some()
     }
 
     /// Where it is. Waits for the end of the slice.
@@ -177,8 +199,11 @@ impl Turns {
             let edge = What::TimerEdge { alarm: id as u8, late_ns: now - deadline };
             self.cpus[0].bus().trace().note(None, edge);
             self.timed[id].lock().advance();
+            if self.lookout.looks_at_timers() {
+                self.lookout.look_at_timers(None);
+            }
         }
-        if at.steps.is_multiple_of(EPOCH) && at.forgot_at != at.steps {
+        if at.steps.is_multiple_of(self.epoch.load(Ordering::Relaxed)) && at.forgot_at != at.steps {
             at.forgot_at = at.steps;
             self.cpus.iter().for_each(|cpu| cpu.forget_translations());
         }
@@ -189,7 +214,8 @@ impl Turns {
         let now = at.now();
         let until_deadline = deadline.map_or(u64::MAX, |due| due.saturating_sub(now).div_ceil(STEP_NS));
         let until_stop = self.stop_at.load(Ordering::Relaxed).saturating_sub(at.steps);
-        let limit = at.left.min(until_deadline).min(until_stop).min(EPOCH - at.steps % EPOCH);
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        let limit = at.left.min(until_deadline).min(until_stop).min(epoch - at.steps % epoch);
         let cpu = &self.cpus[at.cpu];
         self.running.store(at.cpu, Ordering::Relaxed);
         self.timeline.turn_to(at.steps, at.idle_ns, cpu.steps());
@@ -197,6 +223,7 @@ impl Turns {
         at.steps += made;
         at.left -= made;
         self.timeline.reached(cpu.steps());
+        self.lookout.stamp(at.steps);
         at.idle = if made == 0 && next == Next::Park { at.idle + 1 } else { 0 };
         if next == Next::Park || at.left == 0 {
             at.cpu = (at.cpu + 1) % self.cpus.len();
@@ -216,6 +243,11 @@ impl Run for Turns {
                 return Next::Park;
             }
             self.happen(&mut at);
+            if self.lookout.is_stopping() {
+                self.stalled.store(true, Ordering::Release);
+                self.lookout.tell();
+                return Next::Park;
+            }
             if at.steps >= self.stop_at.load(Ordering::Relaxed) {
                 self.stalled.store(true, Ordering::Release);
                 (self.arrived)();

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::guest_bus::MachineBus;
 use crate::backend::kvm::statistics::Statistics;
 use crate::backend::{Kicker, Vcpu, VcpuError};
+use crate::debugger::{CpuDebug, CpuWatch, Goal, Lookout};
 use crate::scheduler::{Next, Run};
 use crate::trace::{SliceEnding, What};
 
@@ -54,6 +55,7 @@ pub struct VirtualCpu {
     report: Report,
     counts: Counts,
     statistics: Option<Statistics>,
+    debug: CpuDebug,
 }
 
 /// Why slices ended, and how long the vCPU ran.
@@ -102,6 +104,7 @@ impl VirtualCpu {
         bus: MachineBus,
         pins: Arc<Pins>,
         startup_in_kernel: bool,
+        lookout: Arc<Lookout>,
         report: impl Fn(Incident) + Send + Sync + 'static,
     ) -> VirtualCpu {
         VirtualCpu {
@@ -117,7 +120,38 @@ impl VirtualCpu {
             sampled: Mutex::new(None),
             report: Box::new(report),
             counts: Counts::default(),
+            debug: CpuDebug::new(index, lookout),
         }
+    }
+
+    /// Its debugging side.
+    pub fn debug(&self) -> &CpuDebug {
+        &self.debug
+    }
+
+    /// Has it look for this. Only while held.
+    pub fn set_watch(&self, watch: CpuWatch) -> Result<(), VcpuError> {
+        self.debug.set_watch(&mut **self.backend.lock(), watch)
+    }
+
+    /// From its next run on it follows `goal`. Only while held.
+    pub fn begin(&self, goal: Goal) -> Result<(), VcpuError> {
+        self.debug.begin(&mut **self.backend.lock(), goal)
+    }
+
+    /// Follows no goal any more. Only while held.
+    pub fn abandon_goal(&self) -> Result<(), VcpuError> {
+        self.debug.abandon(&mut **self.backend.lock())
+    }
+
+    /// Its next run passes a breakpoint where it stands. Only while held.
+    pub fn pass_breakpoint(&self) {
+        self.backend.lock().pass_breakpoint();
+    }
+
+    /// Takes control back from it.
+    pub fn kicker(&self) -> &Kicker {
+        &self.kicker
     }
 
     /// State of power-on, or `registers` if the machine starts without firmware. Only while held.
@@ -249,12 +283,15 @@ impl VirtualCpu {
     }
 
     fn slice(&self, limit: RunLimit) -> Result<Next, VcpuError> {
+        if self.debug.must_stand() {
+            return Ok(Next::Park);
+        }
         let mut backend = self.backend.lock();
         if !self.ready_to_run(&mut **backend)? {
             return Ok(Next::Park);
         }
         let traced = self.bus.trace().is_on().then(Instant::now);
-        let stop = backend.run(&self.bus, limit)?;
+        let stop = self.debug.run(&mut **backend, &self.bus, limit)?;
         if let Some(begun) = traced {
             self.trace_slice(begun, &stop);
         }
@@ -265,7 +302,7 @@ impl VirtualCpu {
                 self.halted(&mut **backend)
             }
             Stop::Yielded => Ok(Next::Yield),
-            Stop::Kicked | Stop::Limit | Stop::Step | Stop::Breakpoint(_) => {
+            Stop::Kicked | Stop::Limit | Stop::Step | Stop::Breakpoint(_) | Stop::Noticed(_) => {
                 self.counts.kicks.fetch_add(1, Ordering::Relaxed);
                 Ok(Next::Ready)
             }
@@ -281,7 +318,7 @@ impl VirtualCpu {
             Stop::Halted => SliceEnding::Halted,
             Stop::Yielded => SliceEnding::GaveWay,
             Stop::Kicked | Stop::Limit => SliceEnding::Taken,
-            Stop::Step | Stop::Breakpoint(_) => SliceEnding::Debugged,
+            Stop::Step | Stop::Breakpoint(_) | Stop::Noticed(_) => SliceEnding::Debugged,
             Stop::Shutdown(_) => SliceEnding::Shutdown,
         };
         let ran_ns = begun.elapsed().as_nanos() as u64;
@@ -347,7 +384,9 @@ impl VirtualCpu {
 
 impl Run for VirtualCpu {
     fn run_slice(&self) -> Next {
-        self.run_caught(RunLimit::NONE)
+        let next = self.run_caught(RunLimit::NONE);
+        self.debug.lookout().tell();
+        next
     }
 
     fn kick(&self) {

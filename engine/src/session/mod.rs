@@ -1,17 +1,24 @@
 //! A session: the handle by which the app holds a machine that runs.
 
+mod debugging;
+mod past;
 mod state;
 mod supervisor;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cpu::Registers;
 use display::Frame;
 use hardware::input::Key;
 use network::{Capture, Conditions};
+use parking_lot::Mutex;
 
+use crate::debugger::HistoryLimits;
+use crate::debugger::gdb::GdbServer;
 use crate::inspect::PhysicalMemory;
+use crate::inspect::symbols::Symbols;
 use crate::machine::{
     BalloonHandle, Checkpoint, Edge, Fingerprint, Machine, Pulse, Stamped, StartError, Told,
 };
@@ -23,6 +30,8 @@ use crate::stats::Stats;
 use crate::trace::Trace;
 use supervisor::{Command, Supervisor};
 
+pub use debugging::Others;
+pub use past::Way;
 pub use state::{Crash, Ending, Event, RunState};
 
 /// How much slower or faster than the host's guest time may run.
@@ -63,6 +72,8 @@ pub struct Outlets {
     /// nanoseconds, on the machine's own thread. What it sends to the session arrives at that very time. It must
     /// not wait for the machine.
     pub pulse: Option<Pulse>,
+    /// In a deterministic machine: the past is kept within these limits from power-on, so that one can go back.
+    pub history: Option<HistoryLimits>,
     /// In a deterministic machine: what is to come, and at which guest time, in order.
     pub planned: Vec<Stamped>,
 }
@@ -71,21 +82,42 @@ pub struct Outlets {
 #[derive(Clone)]
 pub struct Session(Arc<Handle>);
 
+/// A handle that does not keep the machine running.
+#[derive(Clone)]
+pub struct WeakSession(Weak<Handle>);
+
+impl WeakSession {
+    /// The session, if somebody still holds it.
+    pub fn upgrade(&self) -> Option<Session> {
+        self.0.upgrade().map(Session)
+    }
+}
+
 struct Handle {
     machine: Arc<Machine>,
     supervisor: Supervisor,
+    symbols: Mutex<Arc<Symbols>>,
+    /// Registers of all vCPUs, by the name they were kept under.
+    kept: Mutex<BTreeMap<String, Vec<Registers>>>,
+    gdb: Mutex<Option<GdbServer>>,
 }
 
 impl Session {
     /// Builds the machine and starts it. On an error nothing is left running.
     pub fn start(profile: &Profile, outlets: Outlets) -> Result<Session, StartError> {
-        let paused = outlets.paused;
+        let (paused, history) = (outlets.paused, outlets.history);
         let machine = Machine::build(profile, outlets)?;
-        let supervisor = Supervisor::start(machine.clone(), paused);
+        let supervisor = Supervisor::start(machine.clone(), paused, history);
         if paused {
             supervisor.wait_paused();
         }
-        Ok(Session(Arc::new(Handle { machine, supervisor })))
+        Ok(Session(Arc::new(Handle {
+            machine,
+            supervisor,
+            symbols: Mutex::default(),
+            kept: Mutex::default(),
+            gdb: Mutex::default(),
+        })))
     }
 
     /// The profile it was started from.
@@ -147,7 +179,9 @@ impl Session {
 
     /// Puts a paused deterministic machine into a state that a machine of the same profile was in.
     pub fn restore(&self, checkpoint: &Checkpoint) -> Result<(), String> {
-        self.while_paused(|machine| machine.restore(checkpoint))
+        self.while_paused(|machine| machine.restore(checkpoint))?;
+        self.0.supervisor.send(Command::ForgetPast);
+        Ok(())
     }
 
     /// Sums of the state of a paused deterministic machine, to compare it with another.

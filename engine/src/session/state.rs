@@ -2,6 +2,7 @@
 
 use cpu::{FaultRecord, Registers};
 
+use crate::debugger::Stopped;
 use crate::inspect::diagnosis::Diagnosis;
 use crate::machine::Told;
 
@@ -53,6 +54,8 @@ pub struct Crash {
 pub enum Event {
     /// The state changed.
     State(RunState),
+    /// Something it was to stop at was met, or the steps asked for are made; it is paused next.
+    Stopped(Stopped),
     /// The guest reset itself, or the user did.
     Reset,
     /// Something worth a line: which backend was chosen and why, a device's complaint.

@@ -1,5 +1,6 @@
 //! The supervisor: one thread per machine that executes its commands and its devices' requests in order.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
@@ -9,7 +10,10 @@ use std::time::{Duration, Instant};
 use hardware::Request;
 use parking_lot::{Condvar, Mutex};
 
+use super::EditError;
+use super::past::Way;
 use super::state::{Crash, Ending, Event, RunState};
+use crate::debugger::{Goal, History, HistoryLimits, Stopped};
 use crate::inspect::diagnosis::diagnose;
 use crate::machine::{Incident, Machine, Wish};
 
@@ -29,13 +33,29 @@ pub enum Command {
     PowerOff,
     /// To be done while the machine stands still; dropped if it does not.
     Edit(Edit),
+    /// To be done while the machine stands still, for a moment if it runs.
+    Arrange(Edit),
+    /// To go from where a paused machine stands; whether it sets out.
+    Travel(Travel, Sender<Result<(), EditError>>),
+    /// Keep the past within these limits, or not.
+    KeepPast(Option<HistoryLimits>, Sender<Result<(), EditError>>),
+    /// A paused machine was put into another state.
+    ForgetPast,
+}
+
+/// Where a paused machine is to go.
+pub enum Travel {
+    /// A vCPU to its goal.
+    Forward { cpu: usize, goal: Goal, others_stand: bool },
+    /// Backwards.
+    Back(Way),
 }
 
 /// A change to a machine that stands still.
 pub type Edit = Box<dyn FnOnce(&Machine) + Send>;
 
 /// Everything the supervisor acts on.
-enum Task {
+pub(super) enum Task {
     Command(Command),
     Wish(Wish),
 }
@@ -46,24 +66,38 @@ pub struct Supervisor {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
     changed: Condvar,
 }
 
-struct State {
+pub(super) struct State {
     run: RunState,
     /// The step the last [`Command::RunTo`] stopped at.
     arrived: Option<u64>,
     events: VecDeque<Event>,
+    /// Why it stands still.
+    pub(super) stopped: Option<Stopped>,
+    pub(super) keeps_past: bool,
+    /// Commands given, and those of them that are done.
+    commanded: u64,
+    done: u64,
 }
 
 impl Supervisor {
     /// Powers the machine on and starts its thread.
-    pub fn start(machine: Arc<Machine>, paused: bool) -> Supervisor {
+    pub fn start(machine: Arc<Machine>, paused: bool, history: Option<HistoryLimits>) -> Supervisor {
         let (tasks, queue) = mpsc::channel();
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { run: RunState::Running, arrived: None, events: VecDeque::new() }),
+            state: Mutex::new(State {
+                run: RunState::Running,
+                arrived: None,
+                events: VecDeque::new(),
+                stopped: None,
+                keeps_past: false,
+                commanded: 0,
+                done: 0,
+            }),
             changed: Condvar::new(),
         });
         let wishes = Mutex::new(tasks.clone());
@@ -71,14 +105,22 @@ impl Supervisor {
             // The supervisor may be gone already; then nobody is left to care.
             let _ = wishes.lock().send(Task::Wish(wish));
         });
-        let worker = Worker { machine, shared: shared.clone() };
-        let body = move || worker.serve(&queue, paused);
+        let worker = Worker {
+            machine,
+            shared: shared.clone(),
+            queue,
+            deferred: RefCell::default(),
+            history: RefCell::default(),
+            target: Cell::new(None),
+        };
+        let body = move || worker.serve(paused, history);
         thread::Builder::new().name("supervisor".into()).spawn(body).expect("the host has room for a thread");
         Supervisor { tasks, shared }
     }
 
     /// Asks for something; commands are executed in order.
     pub fn send(&self, command: Command) {
+        self.shared.state.lock().commanded += 1;
         // After the end there is nothing to command.
         let _ = self.tasks.send(Task::Command(command));
     }
@@ -96,6 +138,23 @@ impl Supervisor {
             RunState::Ended(ending) => Some(ending.clone()),
             _ => None,
         })
+    }
+
+    pub fn keeps_past(&self) -> bool {
+        self.shared.state.lock().keeps_past
+    }
+
+    pub fn last_stop(&self) -> Option<Stopped> {
+        self.shared.state.lock().stopped.clone()
+    }
+
+    /// Waits until everything commanded so far is done and the machine stands still; why it does, if not by hand.
+    pub fn wait_stop(&self, timeout: Duration) -> Option<Stopped> {
+        let commanded = self.shared.state.lock().commanded;
+        let stands = |state: &State| {
+            (state.done >= commanded && state.run != RunState::Running).then(|| state.stopped.clone())
+        };
+        self.wait_for(timeout, stands).flatten()
     }
 
     /// Waits until the machine stands still for the first time, or has ended.
@@ -134,30 +193,46 @@ impl Drop for Supervisor {
     }
 }
 
-struct Worker {
-    machine: Arc<Machine>,
-    shared: Arc<Shared>,
+pub(super) struct Worker {
+    pub(super) machine: Arc<Machine>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: mpsc::Receiver<Task>,
+    /// What came while the past was run again.
+    pub(super) deferred: RefCell<VecDeque<Task>>,
+    pub(super) history: RefCell<Option<History>>,
+    /// The step at which it is to pause.
+    target: Cell<Option<u64>>,
 }
 
 impl Worker {
-    fn serve(&self, queue: &mpsc::Receiver<Task>, paused: bool) {
+    fn serve(&self, paused: bool, history: Option<HistoryLimits>) {
         self.tell(Event::Note(self.machine.backend_note().to_owned()));
+        if let Err(reason) = self.keep_history(history) {
+            self.tell(Event::Note(format!("the past is not kept: {reason}")));
+        }
         let mut ending = self.machine.power_on().err().map(Ending::Failed);
         if ending.is_none() {
             match paused {
                 true => self.enter(RunState::Paused),
-                false => self.machine.release(),
+                false => self.set_out(),
             }
         }
         while ending.is_none() {
-            let Ok(task) = queue.recv() else { break };
+            let deferred = self.deferred.borrow_mut().pop_front();
+            let Ok(task) = deferred.map_or_else(|| self.queue.recv(), Ok) else { break };
             ending = match task {
-                Task::Command(command) => self.command(command),
+                Task::Command(command) => {
+                    let ending = self.command(command);
+                    self.shared.state.lock().done += 1;
+                    self.shared.changed.notify_all();
+                    ending
+                }
                 Task::Wish(wish) => self.wish(wish),
             };
         }
         self.machine.hold();
         self.machine.retire();
+        self.shared.state.lock().done = u64::MAX;
         self.enter(RunState::Ended(ending.unwrap_or(Ending::PoweredOff)));
     }
 
@@ -165,36 +240,121 @@ impl Worker {
         match command {
             Command::Pause => {
                 self.machine.hold();
-                self.enter(RunState::Paused);
+                self.stand_still();
             }
             Command::Resume => self.go_on(None),
             Command::RunTo(steps) => self.go_on(Some(steps)),
-            Command::Reset => return self.reset(),
+            Command::Reset => {
+                self.forget_the_past();
+                return self.reset();
+            }
             Command::PowerOff => return Some(Ending::PoweredOff),
             Command::Edit(edit) => {
                 let is_paused = self.shared.state.lock().run == RunState::Paused;
                 if is_paused {
                     edit(&self.machine);
+                    self.forget_the_past();
                 }
+            }
+            Command::ForgetPast => self.forget_the_past(),
+            Command::KeepPast(limits, tell) => {
+                let is_paused = self.shared.state.lock().run == RunState::Paused;
+                self.machine.hold();
+                // Who asked may be gone.
+                let _ = tell.send(self.keep_history(limits).map_err(EditError::Refused));
+                if !is_paused {
+                    self.set_out();
+                }
+            }
+            Command::Arrange(act) => {
+                let is_paused = self.shared.state.lock().run == RunState::Paused;
+                self.machine.hold();
+                act(&self.machine);
+                if !is_paused {
+                    self.machine.release();
+                }
+            }
+            Command::Travel(travel, tell) => {
+                // Who asked may be gone.
+                let _ = tell.send(self.travel(travel));
             }
         }
         None
     }
 
+    fn travel(&self, travel: Travel) -> Result<(), EditError> {
+        if self.shared.state.lock().run != RunState::Paused {
+            return Err(EditError::NotPaused);
+        }
+        match travel {
+            Travel::Forward { cpu, goal, others_stand } => {
+                self.machine.begin(cpu, goal, others_stand).map_err(EditError::Refused)?;
+                self.go_on(None);
+                Ok(())
+            }
+            Travel::Back(way) => self.go_back(way).map_err(EditError::Refused),
+        }
+    }
+
     fn go_on(&self, stop_at: Option<u64>) {
-        self.machine.stop_at(stop_at);
-        self.machine.release();
+        if self.shared.state.lock().run == RunState::Paused {
+            self.machine.pass_breakpoints();
+            self.leave_the_past();
+        } else {
+            self.machine.hold();
+        }
+        self.shared.state.lock().stopped = None;
+        self.target.set(stop_at);
+        self.set_out();
         self.enter(RunState::Running);
+    }
+
+    /// Lets the machine go on to its target, or to where the next checkpoint is due.
+    fn set_out(&self) {
+        self.record();
+        let due =
+            self.history.borrow().as_ref().and_then(|history| Some(history.next_due(self.machine.steps()?)));
+        self.machine.stop_at(self.target.get().into_iter().chain(due).min());
+        self.machine.release();
+    }
+
+    /// The machine is held and stays so: goals are over, and why it stopped is told.
+    fn stand_still(&self) {
+        let stopped = self.machine.lookout().take_stop();
+        if let Err(reason) = self.machine.abandon_goals() {
+            self.tell(Event::Note(format!("the machine may stop where a step would have ended: {reason}")));
+        }
+        if let Some(mut stopped) = stopped {
+            stopped.steps = self.machine.steps();
+            self.shared.state.lock().stopped = Some(stopped.clone());
+            self.tell(Event::Stopped(stopped));
+        }
+        self.enter(RunState::Paused);
     }
 
     fn wish(&self, wish: Wish) -> Option<Ending> {
         match wish {
+            Wish::Stopped => {
+                // It may have been paused, and let go on, meanwhile.
+                if self.machine.lookout().is_stopping() {
+                    self.machine.hold();
+                    self.stand_still();
+                }
+                None
+            }
             Wish::Arrived => {
                 self.machine.hold();
                 let steps = self.machine.steps();
-                self.enter(RunState::Paused);
-                self.shared.state.lock().arrived = steps;
-                self.shared.changed.notify_all();
+                let is_there = self.target.get().is_some_and(|target| steps >= Some(target));
+                let runs = self.shared.state.lock().run == RunState::Running;
+                if is_there {
+                    self.target.set(None);
+                    self.stand_still();
+                    self.shared.state.lock().arrived = steps;
+                    self.shared.changed.notify_all();
+                } else if runs {
+                    self.set_out(); // a checkpoint was due
+                }
                 None
             }
             Wish::Device(Request::Reset) => self.reset(),
@@ -239,18 +399,18 @@ impl Worker {
         }
         self.tell(Event::Reset);
         if !paused {
-            self.machine.release();
+            self.set_out();
         }
         None
     }
 
-    fn enter(&self, run: RunState) {
+    pub(super) fn enter(&self, run: RunState) {
         self.shared.state.lock().run = run.clone();
         self.shared.changed.notify_all();
         self.tell(Event::State(run));
     }
 
-    fn tell(&self, event: Event) {
+    pub(super) fn tell(&self, event: Event) {
         let mut state = self.shared.state.lock();
         if state.events.len() == EVENTS_KEPT {
             state.events.pop_front();

@@ -126,5 +126,7 @@ impl Cpu {
         self.flush_translations(true);
         self.breakpoints_changed();
         self.update_mode();
+        self.monitor.forget_notices();
+        self.monitor.passes = None;
     }
 }

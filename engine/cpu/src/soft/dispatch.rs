@@ -46,9 +46,12 @@ impl Cpu {
     /// Makes up to `limit` steps. The bus is there.
     pub(super) fn execute(&mut self, limit: u64) -> Stop {
         let mut remaining = limit;
-        let mut first = true;
         let mut alone = false;
+        self.know_mode();
         loop {
+            if self.monitor.has_notices() {
+                return Stop::Noticed(self.monitor.take_notices());
+            }
             if remaining == 0 {
                 return match limit {
                     _ if self.halted => Stop::Halted,
@@ -62,14 +65,18 @@ impl Cpu {
                     self.deliveries += 1;
                     remaining -= 1;
                     self.outcome.link_from = std::ptr::null();
-                    (first, alone) = (false, false);
+                    alone = false;
                     continue;
                 }
                 Attention::Stop(stop) => return stop,
             }
             let linear = self.code_linear(self.rip);
             let at_breakpoint = self.is_breakpoint(linear);
-            if at_breakpoint && !first && self.blocks.breakpoints.contains(&linear) {
+            if at_breakpoint
+                && self.monitor.passes != Some(linear)
+                && self.blocks.breakpoints.contains(&linear)
+            {
+                self.monitor.passes = Some(linear);
                 return Stop::Breakpoint(linear);
             }
             let shadowed = self.interrupt_shadow && !self.shadow_of_sti;
@@ -91,8 +98,11 @@ impl Cpu {
                 // At least one block: the last one ends the count exactly.
                 self.run_blocks(remaining.saturating_sub(OVERRUN).clamp(1, SLICE) as i64)
             };
-            (first, alone) = (false, false);
+            alone = false;
             self.instructions += executed;
+            if executed != 0 {
+                self.monitor.passes = None;
+            }
             let yields = std::mem::take(&mut self.yields) && limit == u64::MAX;
             remaining = remaining.saturating_sub(executed);
             if let Some(fault) = self.outcome.fault.take() {
@@ -101,6 +111,8 @@ impl Cpu {
                     self.drop_debug_trap(); // of an instruction that was not completed
                 }
                 if fault == Fault::uncounted() {
+                    self.monitor.forget_notices();
+                    self.know_mode();
                     alone = true;
                     continue;
                 }

@@ -115,6 +115,7 @@ impl Cpu {
 
     /// One delivery. A fault leaves the registers as they were (but for a task gate).
     pub fn vector_through(&mut self, vector: u8, error_code: Option<u32>, cause: Cause) -> Fallible<()> {
+        let from = self.code_linear(self.rip);
         let delivered = if !self.is_protected_or_v8086() {
             self.deliver_real(vector)
         } else if self.is_long_mode() {
@@ -122,6 +123,9 @@ impl Cpu {
         } else {
             self.deliver_protected(vector, error_code, cause)
         };
+        if delivered.is_ok() && self.notices_deliveries() {
+            self.notice_delivery(vector, error_code, cause, from);
+        }
         delivered.map_err(|mut fault| {
             if let (10..=13, Some(code)) = (fault.vector, &mut fault.error_code) {
                 *code |= cause.ext();

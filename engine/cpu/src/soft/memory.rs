@@ -215,6 +215,9 @@ impl Cpu {
     pub(super) fn watch_access(&mut self, linear: u64, bytes: u64, write: bool) {
         let hits = self.watchpoints(linear, bytes, write);
         self.trap_after(hits);
+        if self.monitor.watches_data() {
+            self.notice_access(linear, bytes, write);
+        }
     }
 
     /// After an IN or OUT: R/W 2, with CR4.DE (Intel SDM 3B, 18.2.4).
@@ -226,8 +229,10 @@ impl Cpu {
     }
 
     /// Whether accesses to a page must be looked at one by one.
-    fn is_watched(&self, page: u64) -> bool {
-        self.checks_alignment() || self.debug[5] & 0xFF != 0 && self.watchpoints(page, PAGE, true) != 0
+    fn is_watched(&self, page: u64, physical: u64) -> bool {
+        self.checks_alignment()
+            || self.debug[5] & 0xFF != 0 && self.watchpoints(page, PAGE, true) != 0
+            || self.monitor.watches_data() && self.monitor.watches_page(page, physical)
     }
 
     /// Reads a value.
@@ -455,7 +460,7 @@ impl Cpu {
     pub fn host_read_run(&mut self, linear: u64, bytes: u64) -> Fallible<Option<(*const u8, u64)>> {
         self.check_canonical(segment::DS, linear, 1)?;
         let place = self.translate(linear, Access::Read, self.privilege())?;
-        if self.is_watched(linear & !(PAGE - 1)) {
+        if self.is_watched(linear & !(PAGE - 1), place.physical) {
             return Ok(None);
         }
         Ok(place.readable().map(|host| (host, bytes.min(PAGE - (linear & (PAGE - 1))))))
@@ -465,7 +470,7 @@ impl Cpu {
     pub fn host_write_run(&mut self, linear: u64, bytes: u64) -> Fallible<Option<(*mut u8, u64)>> {
         self.check_canonical(segment::ES, linear, 1)?;
         let place = self.translate(linear, Access::Write, self.privilege())?;
-        if self.holds_code(place.host.offset) || self.is_watched(linear & !(PAGE - 1)) {
+        if self.holds_code(place.host.offset) || self.is_watched(linear & !(PAGE - 1), place.physical) {
             return Ok(None);
         }
         Ok(place.writable().map(|host| (host, bytes.min(PAGE - (linear & (PAGE - 1))))))
@@ -529,7 +534,7 @@ impl Cpu {
         let host = known.host;
         let page = linear & !(PAGE - 1);
         let entry = |host: *const u8| DataEntry { tag: page, addend: (host as u64).wrapping_sub(page) };
-        if host.read.is_null() || access != Access::Execute && self.is_watched(page) {
+        if host.read.is_null() || access != Access::Execute && self.is_watched(page, known.physical) {
             return;
         }
         let is_guarded = access == Access::Write && self.holds_code(host.offset);

@@ -9,6 +9,7 @@ pub mod interrupt;
 pub mod memory;
 pub mod model;
 pub mod modes;
+pub mod monitor;
 pub mod msr;
 pub mod mwait;
 pub mod operand;
@@ -55,6 +56,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::bus::GuestBus;
+use crate::notice::Interest;
 use crate::pins::Pins;
 use crate::registers::Registers;
 use crate::stop::{RunLimit, Stop};
@@ -126,10 +128,20 @@ impl SoftCpu {
         self.cpu.flush_translations(true);
     }
 
-    /// Execution breakpoints of the monitor: linear addresses. A run that starts at one passes it.
+    /// Execution breakpoints of the monitor: linear addresses. The run after a stop at one passes it.
     pub fn set_breakpoints(&mut self, linear: &[u64]) {
         self.cpu.blocks.breakpoints = linear.to_vec();
         self.cpu.breakpoints_changed();
+    }
+
+    /// The next run passes a breakpoint where it begins.
+    pub fn pass_breakpoint(&mut self) {
+        self.cpu.monitor.passes = Some(self.cpu.code_linear(self.cpu.rip));
+    }
+
+    /// What else [`Stop::Noticed`] is to tell of.
+    pub fn set_interest(&mut self, interest: &Interest) {
+        self.cpu.set_interest(interest);
     }
 
     /// Where whoever writes to memory behind the processor's back says so.

@@ -14,6 +14,7 @@ use super::code_watch::{CodeWatch, Member};
 use super::dispatch::Outcome;
 use super::fault::{Fallible, Fault};
 use super::model::{CpuModel, Model};
+use super::monitor::Monitor;
 use super::page_cache::PageCache;
 use super::spaces::Parked;
 use super::tlb::TlbSet;
@@ -212,6 +213,8 @@ pub struct Cpu {
     pub(super) outcome: Outcome,
     /// Host-instruction stubs.
     pub(super) vector: Vector,
+    /// What the monitor wants to be told.
+    pub(super) monitor: Monitor,
     bus: Option<NonNull<dyn GuestBus>>,
 }
 
@@ -278,6 +281,7 @@ impl Cpu {
             watch,
             outcome: Outcome::NOTHING,
             vector: Vector::new(),
+            monitor: Monitor::default(),
             bus: None,
         });
         cpu.set_registers(&crate::registers::Registers::reset());
@@ -396,6 +400,7 @@ impl Cpu {
             _ => 1,
         };
         self.tlb = &raw mut *self.tlbs[set];
+        self.notice_mode();
     }
 
     /// Must be called after any translation was dropped (CR3, INVLPG, paging bits, MapChanged), besides clearing

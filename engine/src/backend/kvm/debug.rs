@@ -5,8 +5,8 @@
 //! flag with the guest's RFLAGS. An interrupt that is due is delivered by itself, to a breakpoint on its
 //! handler, which is then the whole step.
 
-use cpu::GuestBus;
 use cpu::registers::{Registers, segment};
+use cpu::{GuestBus, Interest};
 use kvm_bindings::*;
 use kvm_ioctls::VcpuFd;
 
@@ -23,8 +23,61 @@ pub enum Watch {
     Off,
     /// The end of one instruction.
     Step,
-    /// Execution at these linear addresses.
-    Addresses(Vec<u64>),
+    /// Execution at these linear addresses, and accesses to these data.
+    Addresses(Vec<u64>, Vec<DataSlot>),
+}
+
+/// Data that one debug register watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataSlot {
+    /// Its place in [`Interest::data`].
+    pub watch: usize,
+    /// Linear address, aligned to the length.
+    pub address: u64,
+    /// 1, 2, 4 or 8.
+    pub bytes: u64,
+    /// Reads too.
+    pub reads: bool,
+}
+
+/// The debug registers for what is to be noticed, or why there are none.
+pub fn data_slots(interest: &Interest) -> Result<Vec<DataSlot>, String> {
+    let inside = |what: &str| {
+        Err(format!(
+            "{what} happen inside the host's processor, which tells KVM alone; the Soft backend sees them"
+        ))
+    };
+    if !interest.exceptions.is_empty() {
+        return inside("exceptions");
+    }
+    if !interest.interrupts.is_empty() {
+        return inside("software interrupts");
+    }
+    if interest.modes {
+        return inside("mode changes");
+    }
+    let mut slots = Vec::new();
+    for (watch, data) in interest.data.iter().enumerate() {
+        if !data.writes {
+            return Err(
+                "the host's processor cannot tell reads alone: watch for any access, or use the Soft \
+                        backend"
+                    .to_owned(),
+            );
+        }
+        let (mut address, last) = (*data.range.start(), *data.range.end());
+        loop {
+            let left = (last - address).saturating_add(1);
+            let aligned = if address == 0 { 8 } else { 1 << address.trailing_zeros().min(3) };
+            let bytes = aligned.min(1 << left.min(8).ilog2());
+            slots.push(DataSlot { watch, address, bytes, reads: data.reads });
+            if left == bytes || slots.len() > BREAKPOINTS {
+                break;
+            }
+            address += bytes;
+        }
+    }
+    Ok(slots)
 }
 
 /// The debugging state of one vCPU.
@@ -34,6 +87,8 @@ pub struct Debugging {
     set: Watch,
     /// Breakpoints the monitor asked for.
     pub breakpoints: Vec<u64>,
+    /// Data it asked for.
+    pub data: Vec<DataSlot>,
     /// The address the last run stopped at for the monitor: the next run passes it.
     pub stopped_at: Option<u64>,
 }
@@ -46,6 +101,7 @@ impl Debugging {
             block_interrupts: flags & KVM_GUESTDBG_BLOCKIRQ != 0,
             set: Watch::Off,
             breakpoints: Vec::new(),
+            data: Vec::new(),
             stopped_at: None,
         }
     }
@@ -53,6 +109,18 @@ impl Debugging {
     /// Whether KVM comes back after one instruction.
     pub fn is_stepping(&self) -> bool {
         self.set == Watch::Step
+    }
+
+    /// The watched data that a stop was for, by DR6 or, on hosts that do not tell there, because it was for no
+    /// instruction.
+    pub fn data_met(&self, address: u64, dr6: u64) -> Option<DataSlot> {
+        let Watch::Addresses(code, data) = &self.set else { return None };
+        let told = data.iter().enumerate().find(|(index, _)| dr6 >> (code.len() + index) & 1 != 0);
+        match told {
+            Some((_, slot)) => Some(*slot),
+            None if code.contains(&address) => None,
+            None => data.first().copied(),
+        }
     }
 
     /// Makes KVM watch for `wanted`.
@@ -83,13 +151,24 @@ fn request(wanted: &Watch, block_interrupts: bool) -> kvm_guest_debug {
                 debug.control |= KVM_GUESTDBG_BLOCKIRQ;
             }
         }
-        Watch::Addresses(addresses) => {
+        Watch::Addresses(addresses, data) => {
             debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
             debug.arch.debugreg[7] = 0x400; // bit 10 is always set
             for (index, address) in addresses.iter().take(BREAKPOINTS).enumerate() {
                 debug.arch.debugreg[index] = *address;
                 // Global enable; type 0 and length 0 are execution (SDM 3B §18.2.4).
                 debug.arch.debugreg[7] |= 0b10 << (2 * index);
+            }
+            for (index, slot) in (addresses.len()..BREAKPOINTS).zip(data) {
+                debug.arch.debugreg[index] = slot.address;
+                let length = match slot.bytes {
+                    1 => 0b00,
+                    2 => 0b01,
+                    4 => 0b11,
+                    _ => 0b10,
+                };
+                let kind = if slot.reads { 0b11 } else { 0b01 };
+                debug.arch.debugreg[7] |= 0b10 << (2 * index) | (length << 2 | kind) << (16 + 4 * index);
             }
         }
     }
@@ -149,9 +228,23 @@ mod tests {
 
     #[test]
     fn breakpoints_are_enabled_one_by_one() {
-        let debug = request(&Watch::Addresses(vec![0x7C00, 0x1_0000]), true);
+        let debug = request(&Watch::Addresses(vec![0x7C00, 0x1_0000], Vec::new()), true);
         assert_eq!(debug.control, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP);
         assert_eq!(debug.arch.debugreg, [0x7C00, 0x1_0000, 0, 0, 0, 0, 0, 0x40A]);
+    }
+
+    #[test]
+    fn watched_data_takes_as_many_registers_as_it_must() {
+        let watch = |range, reads, writes| cpu::DataWatch { range, physical: false, reads, writes };
+        let interest = Interest { data: vec![watch(0x1001..=0x1006, false, true)], ..Interest::default() };
+        let slots = data_slots(&interest).unwrap();
+        let shapes: Vec<_> = slots.iter().map(|slot| (slot.address, slot.bytes)).collect();
+        assert_eq!(shapes, [(0x1001, 1), (0x1002, 2), (0x1004, 2), (0x1006, 1)]);
+        let debug = request(&Watch::Addresses(vec![5], vec![slots[1]]), true);
+        assert_eq!(debug.arch.debugreg[..2], [5, 0x1002]);
+        assert_eq!(debug.arch.debugreg[7], 0x400 | 0b1010 | 0b0101 << 20);
+        let reads = Interest { data: vec![watch(0..=7, true, false)], ..Interest::default() };
+        assert!(data_slots(&reads).unwrap_err().contains("reads alone"));
     }
 
     #[test]

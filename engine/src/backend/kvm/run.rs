@@ -48,25 +48,30 @@ impl KvmVcpu {
         {
             return Ok(None);
         }
-        let before = self.read_state()?;
         let Some(vector) = bus.acknowledge_interrupt() else { return Ok(None) };
+        self.enter_handler(bus, vector).map(Some)
+    }
+
+    /// Delivers an interrupt, up to the first instruction of its handler.
+    fn enter_handler(&mut self, bus: &dyn GuestBus, vector: u8) -> Result<Stop, VcpuError> {
+        let before = self.read_state()?;
         let handler = debug::handler_address(&self.fd, bus, &before, vector);
-        let watch = handler.map_or(Watch::Step, |address| Watch::Addresses(vec![address]));
+        let watch = handler.map_or(Watch::Step, |address| Watch::Addresses(vec![address], Vec::new()));
         self.debugging.watch(&self.fd, watch)?;
         self.inject(vector)?;
-        Ok(Some(match self.run_guest(bus)? {
+        Ok(match self.run_guest(bus)? {
             Stop::Breakpoint(address) => {
                 self.debugging.stopped_at = Some(address);
                 Stop::Step
             }
             stop => stop,
-        }))
+        })
     }
 
     /// Runs with the monitor's breakpoints; the one it stopped at last is passed first.
     pub(super) fn run_freely(&mut self, bus: &dyn GuestBus) -> Result<Stop, VcpuError> {
-        let breakpoints = self.debugging.breakpoints.clone();
-        if breakpoints.is_empty() {
+        let (breakpoints, data) = (self.debugging.breakpoints.clone(), self.debugging.data.clone());
+        if breakpoints.is_empty() && data.is_empty() {
             self.debugging.watch(&self.fd, Watch::Off)?;
             return self.run_guest(bus);
         }
@@ -84,7 +89,7 @@ impl KvmVcpu {
                 return Ok(Stop::Breakpoint(address));
             }
         }
-        self.debugging.watch(&self.fd, Watch::Addresses(breakpoints))?;
+        self.debugging.watch(&self.fd, Watch::Addresses(breakpoints, data))?;
         let stop = self.run_guest(bus)?;
         self.debugging.stopped_at = match stop {
             Stop::Breakpoint(address) => Some(address),
@@ -112,7 +117,9 @@ impl KvmVcpu {
                 self.fd.nmi().map_err(run_error("KVM does not take an NMI"))?;
                 self.halted = false;
             }
-            self.offer_interrupt(bus)?;
+            if let Some(stop) = self.offer_interrupt(bus)? {
+                return Ok(stop);
+            }
             if self.halted {
                 return Ok(Stop::Halted);
             }
@@ -140,9 +147,9 @@ impl KvmVcpu {
     }
 
     /// Delivers a raised interrupt if the guest can take it, or asks to be told when it can.
-    fn offer_interrupt(&mut self, bus: &dyn GuestBus) -> Result<(), VcpuError> {
+    fn offer_interrupt(&mut self, bus: &dyn GuestBus) -> Result<Option<Stop>, VcpuError> {
         if !self.has_interrupt_pin() {
-            return Ok(());
+            return Ok(None);
         }
         let stepping = self.debugging.is_stepping();
         if let Some(vector) = self.waiting_vector.take() {
@@ -154,11 +161,19 @@ impl KvmVcpu {
             && self.can_take_interrupt()?
             && let Some(vector) = bus.acknowledge_interrupt()
         {
+            if self.pins.take(Signal::Kick) {
+                // The monitor stops at this interrupt: where its handler begins.
+                self.debugging.stopped_at = None;
+                return Ok(Some(match self.enter_handler(bus, vector)? {
+                    Stop::Step => Stop::Kicked,
+                    stop => stop,
+                }));
+            }
             self.inject(vector)?;
         }
         let wait = !stepping && (self.pins.is_raised(Signal::Interrupt) || self.waiting_vector.is_some());
         self.fd.get_kvm_run().request_interrupt_window = u8::from(wait);
-        Ok(())
+        Ok(None)
     }
 
     fn inject(&mut self, vector: u8) -> Result<(), VcpuError> {
@@ -226,7 +241,7 @@ impl KvmVcpu {
         }
         Ok(exit)
     }
-    fn linear_rip(&mut self) -> Result<u64, VcpuError> {
+    pub(super) fn linear_rip(&mut self) -> Result<u64, VcpuError> {
         let regs = self.fd.get_regs().map_err(registers_error)?;
         let cs = self.fd.get_sregs().map_err(registers_error)?.cs;
         Ok(cs.base.wrapping_add(regs.rip))

@@ -1,7 +1,7 @@
 //! What comes out of the guest: accesses go to the bus, the rest becomes a reason to stop or an error.
 
 use cpu::registers::{Event, EventKind, segment};
-use cpu::{FaultRecord, GuestBus, Stop};
+use cpu::{FaultRecord, GuestBus, Notice, Stop};
 use kvm_bindings::*;
 
 use super::exit::{self, Exit};
@@ -35,7 +35,7 @@ impl KvmVcpu {
             Exit::Halt => self.halted = true,
             Exit::InterruptWindow | Exit::PriorityLowered | Exit::Interrupted => {}
             Exit::EndOfInterrupt { vector } => self.vm.ended_interrupt(vector),
-            Exit::Debug { address, .. } => return Ok(self.debug_stop(address)),
+            Exit::Debug { address, dr6, .. } => return Ok(Some(self.debug_stop(address, dr6))),
             Exit::Shutdown => return Ok(Some(Stop::Shutdown(self.shutdown_chain()?))),
             Exit::SystemEvent { kind } => {
                 let text = format!("the guest asked the kernel for system event {kind}");
@@ -71,10 +71,17 @@ impl KvmVcpu {
     }
 
     /// What was asked for is what came: not every host tells it in DR6.
-    fn debug_stop(&self, address: u64) -> Option<Stop> {
-        match self.debugging.is_stepping() {
-            true => Some(Stop::Step),
-            false => Some(Stop::Breakpoint(address)),
+    fn debug_stop(&self, address: u64, dr6: u64) -> Stop {
+        if self.debugging.is_stepping() {
+            return Stop::Step;
+        }
+        match self.debugging.data_met(address, dr6) {
+            Some(slot) => {
+                let write = (!slot.reads).then_some(true);
+                let (watch, linear, bytes) = (slot.watch, slot.address, slot.bytes);
+                Stop::Noticed(vec![Notice::Access { watch, linear, bytes, write }])
+            }
+            None => Stop::Breakpoint(address),
         }
     }
 

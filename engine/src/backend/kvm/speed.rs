@@ -102,7 +102,7 @@ fn time(host: &Host, rounds: u32) -> Result<u64, VcpuError> {
 }
 
 /// A machine without devices.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl GuestBus for Nothing {
     fn page(&self, _address: u64) -> HostPage {

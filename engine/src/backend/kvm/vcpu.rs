@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use cpu::{GuestBus, Pins, Registers, RunLimit, Stop};
+use cpu::{GuestBus, Interest, Pins, Registers, RunLimit, Stop};
 use kvm_bindings::*;
 use kvm_ioctls::VcpuFd;
 
 use super::bell::KvmBell;
 use super::debug::{self, Debugging};
 use super::freeze::FrozenTimer;
+use super::probe;
 use super::state::keeps_tsc_offset;
 use super::statistics::Statistics;
 use super::vm::{KvmVm, create};
@@ -169,20 +170,33 @@ impl Vcpu for KvmVcpu {
         None
     }
 
-    fn set_breakpoints(&mut self, linear: &[u64]) -> Result<(), VcpuError> {
-        if linear.len() > debug::BREAKPOINTS {
+    fn set_watch(&mut self, breakpoints: &[u64], interest: &Interest) -> Result<(), VcpuError> {
+        let unsupported = |text: &str| VcpuError::new(VcpuErrorKind::Unsupported, text);
+        let data = debug::data_slots(interest).map_err(|text| unsupported(&text))?;
+        if breakpoints.len() + data.len() > debug::BREAKPOINTS {
             let text = format!(
-                "the processor has {} hardware breakpoints; the Soft backend has as many as you like",
+                "the processor has {} hardware breakpoints for code and data together; the Soft backend has as \
+                 many as you like",
                 debug::BREAKPOINTS
             );
-            return Err(VcpuError::new(VcpuErrorKind::Unsupported, text));
+            return Err(unsupported(&text));
         }
-        if !linear.is_empty() && !self.vm.features().guest_debug {
-            let text = "this host's KVM has no guest debugging; the Soft backend has";
-            return Err(VcpuError::new(VcpuErrorKind::Unsupported, text));
+        if !(breakpoints.is_empty() && data.is_empty()) && !self.vm.features().guest_debug {
+            return Err(unsupported("this host's KVM has no guest debugging; the Soft backend has"));
         }
-        self.debugging.breakpoints = linear.to_vec();
+        if !data.is_empty() && !probe::stops_at_data() {
+            return Err(unsupported(
+                "this host's KVM does not stop at data breakpoints; the Soft backend does",
+            ));
+        }
+        self.debugging.breakpoints = breakpoints.to_vec();
+        self.debugging.data = data;
         Ok(())
+    }
+
+    fn pass_breakpoint(&mut self) {
+        // Without registers there is nothing to run either.
+        self.debugging.stopped_at = self.linear_rip().ok();
     }
 }
 impl Drop for KvmVcpu {

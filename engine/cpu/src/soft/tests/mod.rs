@@ -8,6 +8,7 @@ mod features;
 mod interrupts;
 mod machine;
 mod memory;
+mod monitor;
 mod mwait;
 mod paging;
 mod silicon;

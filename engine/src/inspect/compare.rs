@@ -1,0 +1,90 @@
+//! Two register states side by side: what differs.
+
+use cpu::Registers;
+use serde::Serialize;
+use serde_json::Value;
+
+const GENERAL: [&str; 16] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15",
+];
+const SEGMENTS: [&str; 6] = ["es", "cs", "ss", "ds", "fs", "gs"];
+const DEBUG: [&str; 6] = ["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"];
+
+/// One value that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Which register, or part of one: "rax", "cs.base", "fpu.ymm[3][0]".
+    pub name: String,
+    /// Its value in the first state.
+    pub first: String,
+    /// In the second.
+    pub second: String,
+}
+
+/// Every value of the complete state that differs, in the order of the state.
+pub fn differences(first: &Registers, second: &Registers) -> Vec<Difference> {
+    let tree = |registers: &Registers| serde_json::to_value(registers).unwrap_or(Value::Null);
+    let mut found = Vec::new();
+    compare(String::new(), &tree(first), &tree(second), &mut found);
+    found
+}
+
+fn compare(path: String, first: &Value, second: &Value, found: &mut Vec<Difference>) {
+    if first == second {
+        return;
+    }
+    match (first, second) {
+        (Value::Object(a), Value::Object(b)) => {
+            for (key, value) in a {
+                let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                compare(name, value, b.get(key).unwrap_or(&Value::Null), found);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (one, other)) in a.iter().zip(b).enumerate() {
+                compare(element(&path, index), one, other, found);
+            }
+        }
+        _ => found.push(Difference { name: path, first: shown(first), second: shown(second) }),
+    }
+}
+
+fn element(path: &str, index: usize) -> String {
+    let name = match path {
+        "general" => GENERAL.get(index),
+        "segments" => SEGMENTS.get(index),
+        "debug" => DEBUG.get(index),
+        _ => None,
+    };
+    name.map_or_else(|| format!("{path}[{index}]"), |name| (*name).to_owned())
+}
+
+fn shown(value: &Value) -> String {
+    value.as_u64().map_or_else(|| value.to_string(), |number| format!("{number:#x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_told_by_its_name() {
+        let first = Registers::reset();
+        let mut second = first.clone();
+        assert!(differences(&first, &second).is_empty());
+        second.general[3] = 5;
+        second.segments[1].base = 0x7C00;
+        second.debug[5] = 0x401;
+        second.fpu.ymm[2][1] = 9;
+        second.msrs.star = 1;
+        let names: Vec<String> = differences(&first, &second).into_iter().map(|found| found.name).collect();
+        let mut expected = ["rbx", "cs.base", "dr7", "msrs.star", "fpu.ymm[2][1]"];
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+        let rbx = differences(&first, &second).into_iter().find(|found| found.name == "rbx").unwrap();
+        assert_eq!((rbx.first.as_str(), rbx.second.as_str()), ("0x0", "0x5"));
+    }
+}
