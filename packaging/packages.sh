@@ -9,7 +9,7 @@ run_debian="seabios libx11-6 libx11-xcb1 libxcursor1 libxi6 libxkbcommon-x11-0 l
 run_fedora="seabios-bin seavgabios-bin libX11 libX11-xcb libXcursor libXi libxkbcommon-x11 libwayland-client libxkbcommon vulkan-loader mesa-vulkan-drivers mesa-libEGL mesa-dri-drivers"
 run_arch="seabios libx11 libxcursor libxi libxkbcommon-x11 wayland vulkan-icd-loader vulkan-swrast mesa"
 
-test_debian="nasm grub-rescue-pc memtest86+ xvfb x11-apps imagemagick xdotool"
+test_debian="nasm gdb grub-rescue-pc memtest86+ xvfb x11-apps imagemagick xdotool"
 # Real systems that tests run where the distribution has them.
 guests_debian="busybox-static linux-image-cloud-amd64 linux-image-amd64 debian-installer-12-netboot-i386 debian-installer-12-netboot-amd64"
 

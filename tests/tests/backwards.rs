@@ -77,6 +77,21 @@ fn a_long_way_back_and_forth_again_comes_to_the_same_present() {
 }
 
 #[test]
+fn little_memory_keeps_fewer_moments_and_the_way_back_is_longer() {
+    let session = firmware();
+    let limits = HistoryLimits { interval_steps: 1 << 18, memory_bytes: 3 << 20 };
+    session.keep_history(Some(limits)).unwrap();
+    for target in [3_000_000, 6_000_000, 9_000_000] {
+        assert!(session.run_to(target, LONG));
+    }
+    let present = session.fingerprint().unwrap();
+    session.go_back(Way::Steps(7_000_000)).unwrap();
+    assert_eq!((session.steps(), session.last_stop().unwrap().met), (Some(2_000_000), Met::Stepped));
+    assert!(session.run_to(9_000_000, LONG));
+    assert_eq!(session.fingerprint().unwrap(), present);
+}
+
+#[test]
 fn input_comes_again_when_the_past_is_run_again() {
     let session = firmware();
     assert!(session.run_to(3_000_000, LONG));

@@ -307,10 +307,8 @@ impl Lookout {
         }
         drop(state);
         let kickers = self.kickers.get().map_or(&[][..], Vec::as_slice);
-        match cpu {
-            Some(cpu) => kickers[cpu].kick(),
-            None => kickers.iter().for_each(Kicker::kick),
-        }
+        let met_by = kickers.iter().enumerate().filter(|(index, _)| cpu.is_none_or(|cpu| cpu == *index));
+        met_by.for_each(|(_, kicker)| kicker.kick());
         true
     }
 }
@@ -423,5 +421,94 @@ impl CpuWatch {
             Condition::Mode { .. } => interest.modes = true,
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+    use crate::debugger::words;
+
+    fn lookout(conditions: &[&str], ignore: u64) -> Lookout {
+        let lookout = Lookout::default();
+        let set = |text: &&str| StopCondition {
+            id: lookout.new_id().unwrap(),
+            condition: words::condition(&text.split_whitespace().collect::<Vec<_>>(), &words::number)
+                .unwrap(),
+            enabled: true,
+            hits: 0,
+            ignore,
+        };
+        let all = conditions.iter().map(set).collect();
+        lookout.set_list(all);
+        lookout
+    }
+
+    fn byte(lookout: &Lookout, space: Space, address: u64, write: bool) -> Option<Vec<u32>> {
+        lookout.accessed(0, space, address, Width::Byte, 7, write);
+        lookout.take_stop().map(|stopped| stopped.conditions)
+    }
+
+    #[test]
+    fn every_condition_that_is_met_is_named_and_others_cost_nothing() {
+        let lookout = lookout(&["port 0x60-0x64 read", "exit port", "physical 0xb8000 2 write"], 0);
+        assert_eq!(byte(&lookout, Space::Port, 0x64, false), Some(vec![1, 2]));
+        assert_eq!(byte(&lookout, Space::Port, 0x65, false), Some(vec![2]));
+        assert_eq!(byte(&lookout, Space::Memory, 0xB8001, true), Some(vec![3]));
+        assert_eq!(byte(&lookout, Space::Memory, 0xB8002, true), None);
+        assert_eq!(byte(&lookout, Space::Memory, 0xB8001, false), None);
+        lookout.set_list(Vec::new());
+        assert_eq!(lookout.places.load(Ordering::Relaxed), 0);
+        assert_eq!(byte(&lookout, Space::Port, 0x64, false), None);
+    }
+
+    #[test]
+    fn what_is_ignored_is_counted_and_told_once() {
+        let lookout = lookout(&["exit halt"], 2);
+        let told = Arc::new(AtomicU32::new(0));
+        let count = told.clone();
+        lookout.attach(Vec::new(), false, Vec::new, move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        for _ in 0..3 {
+            lookout.halted(0);
+            lookout.tell();
+        }
+        lookout.tell();
+        assert_eq!((lookout.list()[0].hits, told.load(Ordering::Relaxed)), (3, 1));
+        assert!(lookout.is_stopping() && lookout.take_stop().is_some() && !lookout.is_stopping());
+    }
+
+    #[test]
+    fn a_search_stops_nothing_and_remembers_the_last_before_its_end() {
+        let lookout = lookout(&["exit halt"], 0);
+        lookout.watching(Watching::Search { before: 30 });
+        for steps in [10, 20, 30] {
+            lookout.halted(0);
+            lookout.stamp(steps);
+        }
+        assert!(!lookout.is_stopping());
+        assert_eq!(lookout.found().and_then(|found| found.steps), Some(20));
+        assert_eq!(lookout.list()[0].hits, 0);
+        lookout.watching(Watching::Off);
+        lookout.halted(0);
+        assert!(!lookout.is_stopping());
+    }
+
+    #[test]
+    fn processors_are_asked_for_what_only_they_see() {
+        let lookout = lookout(
+            &["execute 5", "execute 5", "data 0x10 4 access", "interrupt 8", "exception #PF", "port 1"],
+            0,
+        );
+        let watch = lookout.cpu_watch();
+        assert_eq!((watch.breakpoints, watch.watches), (vec![5], vec![3]));
+        assert!(watch.interest.interrupts.has(8) && !watch.interest.interrupts.has(9));
+        assert!(watch.interest.exceptions.has(14) && !watch.interest.modes);
+        lookout.attach(Vec::new(), true, Vec::new, || {});
+        assert!(lookout.cpu_watch().interest.interrupts.is_empty(), "there the bus tells");
     }
 }

@@ -7,7 +7,8 @@ use cpu::Registers;
 use gdbstub::common::{Signal, Tid};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
-    MultiThreadBase, MultiThreadResume, MultiThreadResumeOps, MultiThreadSingleStep, MultiThreadSingleStepOps,
+    MultiThreadBase, MultiThreadResume, MultiThreadResumeOps, MultiThreadSchedulerLocking,
+    MultiThreadSchedulerLockingOps, MultiThreadSingleStep, MultiThreadSingleStepOps,
 };
 use gdbstub::target::ext::base::reverse_exec::{ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps};
 use gdbstub::target::ext::breakpoints::{
@@ -183,6 +184,10 @@ impl<A: Bits> MultiThreadResume for Peer<A> {
         Some(self)
     }
 
+    fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
+        Some(self)
+    }
+
     fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, Tid, Self>> {
         if self.session.keeps_history() { Some(self) } else { None }
     }
@@ -195,6 +200,13 @@ impl<A: Bits> MultiThreadResume for Peer<A> {
 impl<A: Bits> MultiThreadSingleStep for Peer<A> {
     fn set_resume_action_step(&mut self, thread: Tid, _signal: Option<Signal>) -> Result<(), String> {
         self.steps = Some(cpu_of(thread));
+        Ok(())
+    }
+}
+
+impl<A: Bits> MultiThreadSchedulerLocking for Peer<A> {
+    fn set_resume_action_scheduler_lock(&mut self) -> Result<(), String> {
+        // Others stand while one makes a step in any case, and all go on together.
         Ok(())
     }
 }
