@@ -2,13 +2,14 @@
 //! did last.
 
 use egui::{Frame, RichText, ScrollArea, Stroke, Ui, vec2};
+use engine::inspect::exception;
 use engine::session::Crash;
 
 use super::action::Action;
 use super::chrome;
 use super::machines::{Entry, Origin};
 use super::theme;
-use crate::{names, report};
+use crate::report;
 
 /// Shows the card over where the screen was.
 pub fn show(ui: &mut Ui, entry: &Entry, crash: &Crash, asked: &mut Vec<Action>) {
@@ -61,7 +62,7 @@ fn way(ui: &mut Ui, crash: &Crash) {
     egui::Grid::new("way").spacing(vec2(14.0, 4.0)).show(ui, |ui| {
         for (number, fault) in crash.faults.iter().enumerate() {
             ui.label(RichText::new(format!("{}", number + 1)).color(colours.weak));
-            ui.label(RichText::new(names::exception(fault.vector)).strong());
+            ui.label(RichText::new(exception::name(fault.vector)).strong());
             let mut facts = Vec::new();
             facts.extend(fault.error_code.map(|code| format!("error code {code:#x}")));
             facts.extend(fault.address.map(|address| format!("address {address:#x}")));

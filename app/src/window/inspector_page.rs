@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cpu::Registers;
 use egui::{Align2, ComboBox, FontId, Frame, RichText, ScrollArea, Sense, Ui, vec2};
-use engine::inspect::{self, code, descriptor, summary, task};
+use engine::inspect::{self, code, descriptor, exception, summary, task};
 
 use super::action::Action;
 use super::chrome;
@@ -15,7 +15,6 @@ use super::row_list::RowList;
 use super::theme;
 use super::timers_page::Neighbour;
 use crate::control::{Command, number};
-use crate::names;
 use crate::running::Running;
 
 /// Moments kept for comparing.
@@ -465,7 +464,7 @@ fn table(ui: &mut Ui, entries: &[descriptor::Entry], vectors: bool) {
                     egui::Label::new(RichText::new(words).monospace()).wrap_mode(egui::TextWrapMode::Extend),
                 );
                 if vectors && entry.number < 32 {
-                    ui.label(RichText::new(names::exception(entry.number as u8)).color(colours.weak));
+                    ui.label(RichText::new(exception::name(entry.number as u8)).color(colours.weak));
                 }
             });
         }
