@@ -181,7 +181,8 @@ impl Vcpu for KvmVcpu {
             );
             return Err(unsupported(&text));
         }
-        if !(breakpoints.is_empty() && data.is_empty()) && !self.vm.features().guest_debug {
+        let wants_any = !breakpoints.is_empty() || !data.is_empty();
+        if wants_any && !self.vm.features().guest_debug {
             return Err(unsupported("this host's KVM has no guest debugging; the Soft backend has"));
         }
         if !data.is_empty() && !probe::stops_at_data() {
