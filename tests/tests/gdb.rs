@@ -35,7 +35,9 @@ fn gdb(session: &Session, description: Description, commands: &[&str]) -> Option
         "-ex",
         &attach,
     ]);
-    commands.iter().for_each(|command| drop(gdb.args(["-ex", command])));
+    commands.iter().for_each(|command| {
+        gdb.args(["-ex", command]);
+    });
     let output = match gdb.output() {
         Ok(output) if output.status.code() == Some(127) => {
             println!("skipped: gdb is not installed (package gdb)");

@@ -47,7 +47,8 @@ pub fn set(machine: &dyn Running, cpu: usize, changes: &[String]) -> Result<(), 
             .ok_or_else(|| format!("'{change}': write KEY=VALUE, for example shares=512"))?;
         plan.add(machine, cpu, &key.to_ascii_lowercase(), value)?;
     }
-    let Plan { registers, allotment, quantum, time_rate, throttles, lost_ticks, ledger, volume, muted } = plan;
+    let Plan { registers, allotment, quantum, time_rate, throttles, lost_ticks, ledger, volume, muted } =
+        plan;
     if let Some(registers) = registers {
         machine.set_registers(cpu, registers)?;
     }

@@ -62,9 +62,7 @@ pub fn ticks(pit: Option<&Shared<Pit>>, rtc: &Shared<Rtc>, fabric: Option<&Fabri
         pit.map(|pit| (pit_name(0), pit.lock().counts().raised)).into_iter().collect();
     ticks.push((RTC.to_owned(), rtc.lock().counts().raised));
     let of_apics = fabric.map(|fabric| fabric.counts().timers).unwrap_or_default();
-    ticks.extend(
-        of_apics.iter().enumerate().map(|(cpu, count)| (apic_name(cpu), count.raised)),
-    );
+    ticks.extend(of_apics.iter().enumerate().map(|(cpu, count)| (apic_name(cpu), count.raised)));
     ticks
 }
 

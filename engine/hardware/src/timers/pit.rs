@@ -224,7 +224,7 @@ impl Pit {
     /// What becomes of ticks that come too late.
     pub fn set_lost_ticks(&mut self, policy: LostTicks) {
         self.ticks.set_policy(policy);
-        self.settle();
+        self.settle(self.clock.now());
     }
 
     /// The tone of the loudspeaker as a period in ticks of [`HZ`]; `None` while it is silent.
