@@ -192,9 +192,9 @@ fn is_heard_by(recorder: &Recorder) {
     let (first, last) = (loud[0], loud[loud.len() - 1]);
     let length_ms = (last - first) as f64 * 1_000.0 / f64::from(recorder.rate_hz);
     assert!((length_ms - 1_000.0).abs() < 3.0, "{length_ms} ms");
-    let middle = &heard[first + 1_000..last - 1_000];
-    // The clocks agree but for the level being found: within a thousandth.
-    assert!(amplitude(middle, 1_000.0, recorder.rate_hz) > 0.48);
+    // The ring's level steers the speed by half a percent at most: over a tenth of a second that is no other pitch.
+    let part = &heard[first + 1_000..][..recorder.rate_hz as usize / 10];
+    assert!(amplitude(part, 1_000.0, recorder.rate_hz) > 0.45);
     let status = mixer.status();
     assert_eq!((status.underruns, status.dropped, status.problem), (0, 0, None));
 }

@@ -7,13 +7,14 @@ use parking_lot::Mutex;
 
 use super::{Health, Output, RATE_HZ, Resampler, Stereo};
 
-/// How far what a source plays may be from where it left off, and still goes on there: 20 ms.
-const TOLERANCE: u64 = 960;
+/// How far what a source plays may be from where it left off, and still goes on there: 2 ms, more than a sample of
+/// the slowest source.
+const TOLERANCE: u64 = 96;
 /// The most a source may be ahead of the mixer: 1 s.
 const AHEAD_MAX: usize = RATE_HZ as usize;
-/// How far the mixer stays behind guest time, so that every source has played what sounds then: 12 ms. Sources play
-/// at least each 10 ms.
-const BEHIND: u64 = 576;
+/// How far the mixer stays behind guest time, so that every source has played what sounds then: 14 ms. Sources play
+/// at least each 10 ms, and may stand [`TOLERANCE`] too early.
+const BEHIND: u64 = 672;
 /// Silence after which nothing more is expected: 200 ms.
 const QUIET: u64 = 9_600;
 /// Samples mixed at once.
@@ -135,7 +136,7 @@ impl Mixer {
         *self.sounds.lock() = Some(Arc::new(waker));
     }
 
-    /// Mixes what sounds before guest time `now_ns`, but for the last 12 ms, which sources may still play. Says
+    /// Mixes what sounds before guest time `now_ns`, but for the last 14 ms, which sources may still play. Says
     /// whether to call again in some milliseconds.
     pub fn mix(&self, now_ns: u64) -> bool {
         let mut state = self.state.lock();

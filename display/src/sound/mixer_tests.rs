@@ -147,3 +147,17 @@ fn without_a_sink_all_is_the_same() {
     assert_eq!(status.problem.as_deref(), Some("the host has no sound device"));
     assert!(status.level > 0.4 && status.sources[0].level > 0.4);
 }
+
+#[test]
+fn a_sound_that_begins_soon_after_another_stands_in_its_own_place() {
+    for start_ms in [5, 15, 20, 25] {
+        let (mixer, ear) = mixer();
+        let source = mixer.source("card");
+        play(&mixer, &source, 500.0, 10_000, start_ms, 100);
+        mixer.close(300 * MS);
+        let heard = ear.heard();
+        let first = heard.iter().position(|sample| sample[0].abs() > 0.1).unwrap() as u64;
+        assert!(first.abs_diff(start_ms * 48) < 150, "{start_ms} ms: {first}");
+        assert_eq!(mixer.status().dropped, 0, "{start_ms} ms");
+    }
+}

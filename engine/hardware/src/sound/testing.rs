@@ -62,8 +62,14 @@ impl Studio {
         let loud = |n: &usize| heard[*n][0].abs() > peak / 4.0;
         let first = (0..heard.len()).find(loud).expect("a sound");
         let last = (0..heard.len()).rev().find(loud).expect("a sound");
+        // A rise counts once the wave has been well below zero: ripples on a step are none.
+        let mut below = false;
+        let mut rises = |n: &usize| {
+            below |= heard[*n][0] < -peak / 8.0;
+            heard[n - 1][0] <= 0.0 && heard[*n][0] > 0.0 && std::mem::take(&mut below)
+        };
         let crossings: Vec<f64> = (first + 1..last)
-            .filter(|n| heard[n - 1][0] <= 0.0 && heard[*n][0] > 0.0)
+            .filter(|n| rises(n))
             .map(|n| n as f64 - f64::from(heard[n][0] / (heard[n][0] - heard[n - 1][0])))
             .collect();
         let rate = f64::from(RATE_HZ);
