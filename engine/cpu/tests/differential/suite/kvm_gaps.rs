@@ -9,6 +9,9 @@ use super::kvm::End;
 use super::manual::{Expected, expected};
 use super::system::{CODE, Guest, HANDLERS, Kind};
 
+/// EFLAGS.NT.
+const NT: u64 = 1 << 14;
+
 /// What a difference is.
 #[derive(Clone, Copy, Debug)]
 pub enum Reading {
@@ -109,6 +112,9 @@ pub fn read(guest: &Guest, i: &Instruction, theirs: Left, ours: Left) -> Reading
         Jmp | Call | Retf | Iret | Iretd if is_v8086 => {
             Reading::Refused("KVM's emulator takes far transfers of virtual-8086 code for protected mode's")
         }
+        Iret | Iretd | Iretq if lost_nt(guest.kind, theirs, ours) => {
+            Reading::Excused("SDM 2A, IRET: NT is loaded; KVM here clears it")
+        }
         Jmp | Call | Retf if theirs.runs_into_tables(guest.kind) && ours.runs_into_tables(guest.kind) => {
             Reading::Refused(
                 "it leads into the tables, by hundreds of ADD [RAX], AL: KVM's emulator loses some",
@@ -116,6 +122,16 @@ pub fn read(guest: &Guest, i: &Instruction, theirs: Left, ours: Left) -> Reading
         }
         _ => Reading::Difference,
     }
+}
+
+/// Whether both went on to the same exception, and KVM without the NT that was popped.
+fn lost_nt(kind: Kind, theirs: Left, ours: Left) -> bool {
+    let same = theirs.exception(kind).is_some_and(|exception| ours.exception(kind) == Some(exception));
+    let flags = |left: Left| {
+        let at = 2 + usize::from(vector(left.registers).is_some_and(has_code));
+        left.frame(kind, at)
+    };
+    same && flags(ours).is_some_and(|all| flags(theirs) == Some(all & !NT) && all & NT != 0)
 }
 
 /// Where the first of two instructions ends, of which the second is meant: PUSH, and DEC in 32-bit code.
@@ -152,6 +168,7 @@ fn follows(guest: &Guest, i: &Instruction, expected: Expected, ours: Left) -> bo
         }
         Expected::Lands(target, 0) => ours.end == End::Halted && ours.registers.rip == target + 1,
         Expected::Lands(target, _) => ours.exception(kind) == Some((13, Some(0), target)),
+        Expected::Traps(target) => ours.exception(kind) == Some((1, None, target)),
         Expected::Unmapped(cr0) => ours.end == End::Shutdown && ours.registers.cr0 == cr0,
     }
 }
@@ -190,7 +207,7 @@ fn reason(guest: &Guest, i: &Instruction, expected: Expected) -> &'static str {
             "SDM 2A, LAR: conforming code is accessible at any CPL; KVM's emulator looks at its DPL, or raises #UD"
         }
         Sysret | Sysretq | Sysexit | Dec | Syscall => {
-            "SDM 2B, SYSRET: #UD outside 64-bit mode, #GP(0) outside ring 0; KVM here raises #GP(0)"
+            "SDM 2B, SYSRET and SYSCALL: #UD outside 64-bit mode, selectors from STAR, IOPL from R11; KVM here has its own"
         }
         Retf | Iret | Iretd | Iretq => {
             "SDM 2A, IRET: CS is checked before SS; KVM's emulator raises #UD or #GP(0), or checks otherwise"

@@ -21,11 +21,13 @@ pub enum Expected {
     Enters(u64),
     /// It goes on at this offset with this CPL, and HLT is there.
     Lands(u64, u16),
+    /// A single-step trap comes before the instruction at this offset.
+    Traps(u64),
     /// CR0 is this, and nothing can be fetched any more.
     Unmapped(u64),
 }
 
-use Expected::{Enters, Fault, Next, Unmapped, Zero};
+use Expected::{Enters, Fault, Lands, Next, Traps, Unmapped, Zero};
 
 /// Of the `host` model.
 const PHYSICAL_BITS: u32 = 40;
@@ -59,6 +61,10 @@ pub fn expected(guest: &Guest, i: &Instruction) -> Option<Expected> {
         Syscall | Sysret | Sysretq if kind != Kind::Long => UD,
         Dec if kind != Kind::Long => UD, // 48 0F 07, SYSRET behind what is REX in 64-bit code
         Sysret | Sysretq | Sysexit | Sysexitq if privileged => GP,
+        Syscall => Lands(guest.registers.msrs.lstar, 0),
+        // with TF it traps at once, as if SYSCALL had just been completed
+        Sysret | Sysretq if guest.registers.general[11] & 0x100 != 0 => Traps(guest.registers.general[1]),
+        Sysret | Sysretq => Lands(guest.registers.general[1], 3),
         Lgdt | Lidt | Clts | Lmsw | Rdmsr | Wrmsr | Hlt | Invd | Wbinvd | Invlpg if privileged => GP,
         Cli | Sti if privileged => {
             if guest.iopl() < 3 {

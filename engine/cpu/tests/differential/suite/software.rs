@@ -12,7 +12,7 @@ use super::bus::Bus;
 use super::case::{Case, Mode, Outcome};
 use super::descriptors;
 use super::forms;
-use super::masks::{why_not_compared, why_not_on_host};
+use super::masks::{undefined_after, why_not_compared, why_not_on_host};
 use super::window::{BASE, BYTES, CODE, CODE_END, PAGES, RIGHTS, Rights};
 
 /// Guest-physical places: page tables, descriptor tables, the window.
@@ -140,7 +140,7 @@ impl Software {
                 let code = &self.window()[at..(at + 15).min(BYTES)];
                 let found = forms::decode(mode, code, rip);
                 let is_compared = why_not_on_host(&found).or(why_not_compared(&found, code)).is_none();
-                if !code.starts_with(written) && !is_compared {
+                if !code.starts_with(written) && (!is_compared || undefined_after(&found, 0) != 0) {
                     return true;
                 }
             }
