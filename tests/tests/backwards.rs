@@ -26,7 +26,7 @@ fn firmware() -> Session {
 
 fn stops() -> Session {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), assembler::binary("stops")).unwrap();
+    std::fs::write(file.path(), assembler::binary("debugger/stops")).unwrap();
     let mut profile = Profile::new("stops");
     profile.direct = Some(Direct::Flat(file.path().to_owned()));
     start(profile)
@@ -153,7 +153,7 @@ fn what_was_changed_from_outside_cannot_be_taken_back() {
 #[test]
 fn machines_that_cannot_go_back_say_why() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), assembler::binary("stops")).unwrap();
+    std::fs::write(file.path(), assembler::binary("debugger/stops")).unwrap();
     let mut profile = Profile::new("stops");
     profile.backend = engine::backend::Backend::Soft;
     profile.direct = Some(Direct::Flat(file.path().to_owned()));

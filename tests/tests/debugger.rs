@@ -11,7 +11,7 @@ use machine_tests::{Platform, SOFT, assembler, kvm, platforms};
 
 const LONG: Duration = Duration::from_secs(60);
 
-// Places in `stops.asm`.
+// Places in `guests/debugger/stops.asm`.
 const ROUND: u64 = 0x7C80;
 const OUT: u64 = 0x7C86;
 const CALL: u64 = 0x7C88;
@@ -21,7 +21,7 @@ const FUNCTION: u64 = 0x7D00;
 
 fn start(platform: Platform) -> Session {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), assembler::binary("stops")).unwrap();
+    std::fs::write(file.path(), assembler::binary("debugger/stops")).unwrap();
     let mut profile = Profile::new("stops");
     profile.direct = Some(Direct::Flat(file.path().to_owned()));
     (profile.backend, profile.interrupts) = (platform.backend, platform.interrupts);
@@ -213,4 +213,10 @@ fn the_number_of_conditions_is_bounded() {
     let results: Vec<bool> =
         (0..70).map(|n| session.add_condition(Condition::Execute { address: n }, 0).is_ok()).collect();
     assert_eq!(results.iter().filter(|added| **added).count(), 64);
+}
+
+#[test]
+fn the_guest_is_what_its_source_says() {
+    let Some(assembled) = assembler::assemble("debugger/stops") else { return };
+    assert!(assembled == assembler::binary("debugger/stops"), "stops.bin is not what stops.asm says");
 }

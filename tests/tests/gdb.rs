@@ -13,7 +13,7 @@ use machine_tests::{SOFT, assembler, kvm, platforms};
 
 fn start(profile: &Profile, outlets: Outlets) -> Session {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), assembler::binary("stops")).unwrap();
+    std::fs::write(file.path(), assembler::binary("debugger/stops")).unwrap();
     let profile = Profile { direct: Some(Direct::Flat(file.path().to_owned())), ..profile.clone() };
     Session::start(&profile, Outlets { paused: true, ..outlets }).unwrap()
 }

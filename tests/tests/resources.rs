@@ -98,7 +98,7 @@ fn a_machine_that_does_not_fit_is_refused_and_leaves_no_trace() {
     let had = resources.report().lines[1].limit.expect("the host's memory is known");
     let fits = Guest::flat(&[0xFA, 0xF4], SOFT);
     resources.set_capacity(Resource::Memory, Some(300 * MIB));
-    let refused = engine::Session::start(fits.session().profile(), engine::Outlets::default()).err();
+    let refused = engine::Session::start(&profile("second", 256), engine::Outlets::default()).err();
     let reason = refused.expect("there is no room").to_string();
     assert!(reason.contains("wants 256 MiB of memory, and 44 MiB are free"), "{reason}");
     assert_eq!(resources.report().machines.len(), 1);
@@ -110,7 +110,9 @@ fn a_machine_that_does_not_fit_is_refused_and_leaves_no_trace() {
 #[test]
 fn a_throttled_disk_still_tells_the_truth() {
     let image = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(image.path(), vec![0; 1 << 20]).unwrap();
+    let mut content = vec![0; 1 << 20];
+    content[..7].copy_from_slice(b"VITRINE");
+    std::fs::write(image.path(), content).unwrap();
     let mut profile = profile("disk", 16);
     profile.disks = vec![image.path().to_owned()];
     profile.throttles =

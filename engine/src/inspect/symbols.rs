@@ -84,7 +84,8 @@ fn elf<Header: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<Vec<(u64,
     let sections = header.sections(endian, file).map_err(damaged)?;
     let table = sections.symbols(endian, file, object::elf::SHT_SYMTAB).map_err(damaged)?;
     let mut entries = Vec::new();
-    for index in 0..table.len().min(MOST) {
+    // Number 0 stands for none.
+    for index in 1..table.len().min(MOST) {
         let symbol = table.symbol(SymbolIndex(index)).map_err(damaged)?;
         let kind = symbol.st_type();
         let is_place = kind == STT_FUNC || kind == STT_OBJECT || kind == STT_NOTYPE;

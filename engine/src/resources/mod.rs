@@ -201,9 +201,9 @@ impl Resources {
     /// until its balloon is filled.
     pub fn seat(self: &Arc<Self>, profile: &Profile) -> Result<Seat, Refusal> {
         let _turn = self.turn.lock();
-        let looked = self.look();
+        let mut looked = self.look();
         let mut state = self.state.lock();
-        state.observe(&looked);
+        state.follow(&mut looked, self.now_ns());
         let id = MachineId(state.next_machine);
         let wanted = &profile.name;
         let taken = |name: &String| state.members.values().any(|member| member.name == *name);
@@ -224,9 +224,9 @@ impl Resources {
     /// Everything as it stands.
     pub fn report(&self) -> Report {
         let _turn = self.turn.lock();
-        let looked = self.look();
+        let mut looked = self.look();
         let mut state = self.state.lock();
-        state.observe(&looked);
+        state.follow(&mut looked, self.now_ns());
         state.report(&looked, self.now_ns())
     }
 
@@ -269,9 +269,9 @@ impl Resources {
     /// its own time.
     pub fn set_memory_now(&self, machine: MachineId, wanted: u64) -> Result<(), GrantError> {
         let _turn = self.turn.lock();
-        let looked = self.look();
+        let mut looked = self.look();
         let mut state = self.state.lock();
-        state.observe(&looked);
+        state.follow(&mut looked, self.now_ns());
         let Some(one) = looked.iter().find(|one| one.id == machine) else { return Err(GrantError::Unknown) };
         let name = state.members.get(&machine).map_or("", |member| &member.name).to_owned();
         let Some(mut grant) = state.ledger.grant(machine).copied() else { return Err(GrantError::Unknown) };
@@ -322,9 +322,9 @@ impl Resources {
         change: impl FnOnce(&Member, &mut Grant) -> Result<(), GrantError>,
     ) -> Result<(), GrantError> {
         let _turn = self.turn.lock();
-        let looked = self.look();
+        let mut looked = self.look();
         let mut state = self.state.lock();
-        state.observe(&looked);
+        state.follow(&mut looked, self.now_ns());
         let State { ledger, members, .. } = &mut *state;
         let member = members.get(&machine).ok_or(GrantError::Unknown)?;
         let before = ledger.grant(machine).copied().ok_or(GrantError::Unknown)?;
@@ -377,6 +377,12 @@ impl State {
             (memory.now_bytes, memory.charged_bytes) = (left(target), left(target).max(left(actual)));
             self.ledger.observe(one.id, memory);
         }
+    }
+
+    /// Enters what is so now, and keeps for their receivers what donors of transfers gave since: nobody else gets it.
+    fn follow(&mut self, looked: &mut [Looked], now_ns: u64) {
+        self.observe(looked);
+        self.advance(looked, now_ns);
     }
 
     fn is_moving(&self, machine: MachineId) -> bool {

@@ -188,8 +188,7 @@ impl Resources {
         let _turn = self.turn.lock();
         let mut looked = self.look();
         let mut state = self.state.lock();
-        state.observe(&looked);
-        state.advance(&mut looked, self.now_ns());
+        state.follow(&mut looked, self.now_ns());
         !state.moving.is_empty()
     }
 }

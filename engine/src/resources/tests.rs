@@ -24,7 +24,7 @@ struct Inner {
 impl Holder for Fake {
     fn reading(&self) -> Reading {
         let inner = &mut *self.0.lock();
-        let most = inner.ceiling_bytes - inner.least_bytes;
+        let most = inner.ceiling_bytes.saturating_sub(inner.least_bytes);
         if let Some(balloon) = &mut inner.reading.balloon {
             let wanted = balloon.target_bytes.min(most);
             balloon.actual_bytes = match balloon.actual_bytes < wanted {

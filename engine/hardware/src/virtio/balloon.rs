@@ -1,9 +1,10 @@
 //! The memory balloon: takes pages from the guest and gives them back to the host. Virtio 1.2 §5.5.
 //!
 //! Queues: inflate, deflate, then, of those negotiated, statistics and free page reporting. Features:
-//! statistics, deflate on out-of-memory, reporting. What is inflated or reported is punched out of the
-//! machine's memfd at once; a page the guest takes back reads as zeros. Left out: free page hints and page
-//! poison, which serve live migration; without them a guest that poisons pages does not report them.
+//! statistics, reporting. What is inflated or reported is punched out of the machine's memfd at once; a page
+//! the guest takes back reads as zeros. Left out: deflating when out of memory, by which the guest, not the
+//! monitor, would say how much it has; free page hints and page poison, which serve live migration; without
+//! them a guest that poisons pages does not report them.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,6 @@ use crate::memory::{Memory, PAGE};
 /// Feature bits, §5.5.3.
 mod feature {
     pub const STATISTICS: u64 = 1 << 1;
-    pub const DEFLATE_ON_OOM: u64 = 1 << 2;
     pub const REPORTING: u64 = 1 << 5;
 }
 
@@ -183,7 +183,7 @@ impl Kind for Balloon {
     type State = State;
 
     fn features(&self) -> u64 {
-        feature::STATISTICS | feature::DEFLATE_ON_OOM | feature::REPORTING
+        feature::STATISTICS | feature::REPORTING
     }
 
     fn queue_sizes(&self) -> Vec<u16> {

@@ -7,10 +7,12 @@ use iced_x86::{Instruction, Mnemonic, Register};
 
 use super::kvm::End;
 use super::manual::{Expected, expected};
+use super::manual_returns;
 use super::system::{CODE, Guest, HANDLERS, Kind};
 
-/// EFLAGS.NT.
+/// EFLAGS.NT and EFLAGS.IOPL.
 const NT: u64 = 1 << 14;
+const IOPL: u64 = 3 << 12;
 
 /// What a difference is.
 #[derive(Clone, Copy, Debug)]
@@ -89,8 +91,17 @@ impl Left<'_> {
 /// Reads a difference.
 pub fn read(guest: &Guest, i: &Instruction, theirs: Left, ours: Left) -> Reading {
     if let Some(expected) = expected(guest, i) {
+        let start = meant(i).0;
         return match follows(guest, i, expected, ours) {
             true => Reading::Excused(reason(guest, i, expected)),
+            false
+                if manual_returns::goes_beyond(guest, i)
+                    && ours.exception(guest.kind) == Some((13, Some(0), start)) =>
+            {
+                Reading::Excused(
+                    "SDM 3A 6.9: the order of a return's checks, of SS and of the target, is not defined",
+                )
+            }
             false => Reading::Difference,
         };
     }
@@ -112,8 +123,11 @@ pub fn read(guest: &Guest, i: &Instruction, theirs: Left, ours: Left) -> Reading
         Jmp | Call | Retf | Iret | Iretd if is_v8086 => {
             Reading::Refused("KVM's emulator takes far transfers of virtual-8086 code for protected mode's")
         }
-        Iret | Iretd | Iretq if lost_nt(guest.kind, theirs, ours) => {
-            Reading::Excused("SDM 2A, IRET: NT is loaded; KVM here clears it")
+        Iret | Iretd | Iretq if lost_flags(guest, theirs, ours) => {
+            Reading::Excused("SDM 2A, IRET: NT is loaded, and IOPL at CPL 0; KVM here clears them")
+        }
+        Jmp | Call | Retf | Iret | Iretd if wraps(guest.kind, theirs, ours) => {
+            Reading::Excused("SDM 3A 5.3: what lies beyond the limit raises #GP; KVM fetches across 4 GiB")
         }
         Jmp | Call | Retf if theirs.runs_into_tables(guest.kind) && ours.runs_into_tables(guest.kind) => {
             Reading::Refused(
@@ -124,14 +138,23 @@ pub fn read(guest: &Guest, i: &Instruction, theirs: Left, ours: Left) -> Reading
     }
 }
 
-/// Whether both went on to the same exception, and KVM without the NT that was popped.
-fn lost_nt(kind: Kind, theirs: Left, ours: Left) -> bool {
+/// Whether both went on to the same exception, and KVM without the NT or IOPL that was popped.
+fn lost_flags(guest: &Guest, theirs: Left, ours: Left) -> bool {
+    let kind = guest.kind;
     let same = theirs.exception(kind).is_some_and(|exception| ours.exception(kind) == Some(exception));
     let flags = |left: Left| {
         let at = 2 + usize::from(vector(left.registers).is_some_and(has_code));
         left.frame(kind, at)
     };
-    same && flags(ours).is_some_and(|all| flags(theirs) == Some(all & !NT) && all & NT != 0)
+    let loses = |all: u64, mask: u64| all & mask != 0 && flags(theirs) == Some(all & !mask);
+    let losable = if guest.cpl() == 0 { [NT, IOPL, NT | IOPL].as_slice() } else { &[NT] };
+    same && flags(ours).is_some_and(|all| losable.iter().any(|mask| loses(all, *mask)))
+}
+
+/// Whether both went on to the last byte of 4 GiB, and KVM beyond it.
+fn wraps(kind: Kind, theirs: Left, ours: Left) -> bool {
+    const LAST: u64 = 0xFFFF_FFFF;
+    theirs.exception(kind) == Some((6, None, LAST)) && ours.exception(kind) == Some((13, Some(0), LAST))
 }
 
 /// Where the first of two instructions ends, of which the second is meant: PUSH, and DEC in 32-bit code.

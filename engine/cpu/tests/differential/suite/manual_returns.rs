@@ -16,21 +16,38 @@ fn refused(selector: u16) -> Expected {
     Expected::Fault(13, Some(selector & !3))
 }
 
+/// Bytes of a word of the frame, and whether it is an interrupt's.
+fn frame(i: &Instruction) -> Option<(u64, bool)> {
+    match i.code() {
+        Code::Iretw => Some((2, true)),
+        Code::Iretd => Some((4, true)),
+        Code::Iretq => Some((8, true)),
+        Code::Retfw | Code::Retfw_imm16 => Some((2, false)),
+        Code::Retfd | Code::Retfd_imm16 => Some((4, false)),
+        _ => None,
+    }
+}
+
+fn word(guest: &Guest, n: u64, bytes: u64) -> u64 {
+    let value = guest.quad(guest.registers.general[4] + n * bytes);
+    if bytes == 8 { value } else { value & ((1 << (8 * bytes)) - 1) }
+}
+
+/// Whether it is a return to a good code segment, but beyond its limit.
+pub fn goes_beyond(guest: &Guest, i: &Instruction) -> bool {
+    if matches!(guest.kind, Kind::Real | Kind::Virtual8086) {
+        return false;
+    }
+    let Some((bytes, _)) = frame(i) else { return false };
+    let Ok(code) = code_segment(guest, word(guest, 1, bytes) as u16) else { return false };
+    !(guest.kind.is_long() && code.is_long) && word(guest, 0, bytes) > code.limit()
+}
+
 /// The first event of a return; `None` where this does not tell.
 pub fn expected(guest: &Guest, i: &Instruction) -> Option<Expected> {
-    let (bytes, is_interrupt) = match i.code() {
-        Code::Iretw => (2, true),
-        Code::Iretd => (4, true),
-        Code::Iretq => (8, true),
-        Code::Retfw | Code::Retfw_imm16 => (2, false),
-        Code::Retfd | Code::Retfd_imm16 => (4, false),
-        _ => return None,
-    };
+    let (bytes, is_interrupt) = frame(i)?;
     let kind = guest.kind;
-    let word = |n: u64| {
-        let value = guest.quad(guest.registers.general[4] + n * bytes);
-        if bytes == 8 { value } else { value & ((1 << (8 * bytes)) - 1) }
-    };
+    let word = |n: u64| word(guest, n, bytes);
     let (target, selector) = (word(0), word(1) as u16);
     let flags = if is_interrupt { word(2) } else { 0 };
     if is_interrupt && guest.registers.rflags & NT != 0 {
