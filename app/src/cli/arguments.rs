@@ -352,8 +352,7 @@ mod tests {
              --serial file:s --debugcon g --debug-exit --until-serial T --until-screen U --timeout 1.5 \
              --screenshot p.png --script q --stats r.json --deterministic --network tap:t0 --nic e1000 \
              --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap --sound speaker,ac97 --audio wav:w.wav \
-             --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap --gdb 1234 --gdb-i386 \
-             --paused --history"
+             --gdb 1234 --gdb-i386 --paused --history"
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" ")

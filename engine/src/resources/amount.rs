@@ -53,9 +53,10 @@ impl Resource {
 /// Bytes with the largest unit that leaves at most one digit behind the point.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let fits = |(unit, _): &&(u64, &str)| bytes >= *unit && (bytes % unit == 0 || bytes >= 10 * unit);
+    let fits =
+        |(unit, _): &&(u64, &str)| bytes >= *unit && (bytes.is_multiple_of(*unit) || bytes >= 10 * unit);
     match UNITS.iter().find(fits).or_else(|| UNITS.iter().find(|(unit, _)| bytes >= *unit)) {
-        Some((unit, name)) if bytes % unit == 0 => format!("{} {name}", bytes / unit),
+        Some((unit, name)) if bytes.is_multiple_of(*unit) => format!("{} {name}", bytes / unit),
         Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
         None => format!("{bytes} B"),
     }

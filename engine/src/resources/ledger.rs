@@ -96,7 +96,7 @@ pub struct Refusal {
     /// How much more it wanted.
     pub wanted: u64,
     /// The ledger as it stands.
-    pub line: Line,
+    pub line: Box<Line>,
     /// The over-commit limit, in percent of the capacity.
     pub overcommit_percent: u32,
 }
@@ -176,7 +176,12 @@ impl Ledger {
             let line = self.line(resource);
             if more > 0 && line.free.is_some_and(|free| more > free) {
                 let overcommit_percent = self.overcommit_percent;
-                return Err(Refusal { who: name.to_owned(), wanted: more, line, overcommit_percent });
+                return Err(Refusal {
+                    who: name.to_owned(),
+                    wanted: more,
+                    line: Box::new(line),
+                    overcommit_percent,
+                });
             }
         }
         self.grants.insert(machine, grant);

@@ -409,7 +409,7 @@ impl State {
         self.observe(looked);
     }
 
-    fn advance(&mut self, looked: &mut [Looked], now_ns: u64) {
+    pub(super) fn advance(&mut self, looked: &mut [Looked], now_ns: u64) {
         let numbers: Vec<u64> = self.moving.keys().copied().collect();
         for number in numbers {
             let Some(at) = self.transfers.iter().position(|transfer| transfer.number == number) else {

@@ -68,7 +68,7 @@ impl Rig {
         }
         for n in 0..buffers {
             let mut descriptor = (BUFFERS as u32 + 4 * (n * samples) as u32).to_le_bytes().to_vec();
-            descriptor.extend((1 << 31 | 2 * samples as u32).to_le_bytes());
+            descriptor.extend(((1 << 31) | (2 * samples as u32)).to_le_bytes());
             self.memory.dma_write(LIST + 8 * n, &descriptor);
         }
         self.write(block, Width::Dword, LIST);

@@ -16,7 +16,7 @@ fn operators(channel: usize) -> [usize; 2] {
 
 /// The register of `channel` with sides, feedback and connection.
 pub fn feedback_register(channel: usize) -> usize {
-    (channel / 9) << 8 | 0xC0 + channel % 9
+    ((channel / 9) << 8) | (0xC0 + channel % 9)
 }
 
 /// The percussion voices' shared phases, if they are on.

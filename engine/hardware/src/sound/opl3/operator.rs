@@ -41,7 +41,7 @@ impl Operator {
 /// Where the registers of operator `n` lie, from 0x20, 0x40 ... on.
 pub fn offset(n: usize) -> usize {
     let within = n % 18;
-    (n / 18) << 8 | within / 6 * 8 + within % 6
+    ((n / 18) << 8) | (within / 6 * 8 + within % 6)
 }
 
 /// The channel of operator `n`.
@@ -65,7 +65,7 @@ impl Opl3 {
             n @ 3..=5 if self.has_four_operators(channel - 3) => n - 3,
             n => n,
         };
-        let at = |base: usize| u32::from(self.register(bank << 8 | base + first));
+        let at = |base: usize| u32::from(self.register((bank << 8) | (base + first)));
         Note { number: (at(0xB0) & 3) << 8 | at(0xA0), block: at(0xB0) >> 2 & 7 }
     }
 
@@ -106,7 +106,7 @@ impl Opl3 {
             number = number.saturating_add_signed(self.vibrato(note.number));
         }
         let multiple = DOUBLED_MULTIPLE[usize::from(flags & 0xF)];
-        ((number << note.block) >> 1) * multiple >> 1
+        (((number << note.block) >> 1) * multiple) >> 1
     }
 
     /// 6.1 Hz, 7 or 14 cents: eight places of 1024 samples each.
