@@ -8,6 +8,7 @@ use std::thread;
 
 use engine::library::Library;
 use engine::profile::Profile;
+use engine::sound::Output;
 
 use super::arguments::{RunArguments, Serial};
 use super::player;
@@ -106,6 +107,9 @@ fn start(profile: &Profile, arguments: RunArguments) -> Result<Started, String> 
     let (mut outlets, files) = outlets(&arguments, &mut watch, &Arc::default());
     let on_stage =
         profile.deterministic.is_some().then(|| player::perform(&mut watch, &mut outlets)).flatten();
+    if profile.audio.is_none() {
+        outlets.sound = Some(Output::none());
+    }
     outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
     let machine = engine_starter()(profile, outlets)?;
     if let Some(on_stage) = on_stage {

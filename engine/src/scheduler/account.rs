@@ -127,6 +127,12 @@ impl Books {
         self.active += 1;
     }
 
+    /// A vCPU's rest is over. What the cap denied its machine is gone: it goes on from `floor_ns`, or it would make up
+    /// for its rest at the expense of the others as soon as the cap is lifted.
+    pub fn rest_ended(&mut self, floor_ns: u64) {
+        self.virtual_ns = self.virtual_ns.max(floor_ns);
+    }
+
     /// A vCPU parked.
     pub fn leave(&mut self) {
         self.active -= 1;

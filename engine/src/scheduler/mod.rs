@@ -173,7 +173,7 @@ impl Scheduler {
             slice.entity.run.kick();
         }
         for entity in state.take_resting(|entity| Arc::ptr_eq(&entity.account, account)) {
-            state.queue(&entity, now_ns);
+            state.end_rest(&entity, now_ns);
             self.tell_workers(&state, &entity);
         }
         self.sooner.notify_one();
@@ -378,7 +378,13 @@ impl State {
     fn end_rests(&mut self, now_ns: u64) -> Vec<Arc<Entity>> {
         let later = self.resting.split_off(&(now_ns + 1, 0));
         let over = std::mem::replace(&mut self.resting, later);
-        over.into_values().inspect(|entity| self.queue(entity, now_ns)).collect()
+        over.into_values().inspect(|entity| self.end_rest(entity, now_ns)).collect()
+    }
+
+    fn end_rest(&mut self, entity: &Arc<Entity>, now_ns: u64) {
+        let reached = self.reached;
+        entity.account.books(|books| books.rest_ended(reached));
+        self.queue(entity, now_ns);
     }
 
     fn first_rest_end(&self) -> Option<u64> {

@@ -206,6 +206,20 @@ fn a_cap_holds_on_an_idle_host_and_lifting_it_lets_go_at_once() {
 }
 
 #[test]
+fn what_a_cap_denied_is_not_made_up_for() {
+    let pool = Scheduler::start(1);
+    let (a, books_a) = spinning(&pool, Allotment { cap_percent: Some(5), ..Allotment::default() });
+    let (b, books_b) = spinning(&pool, Allotment::default());
+    until(|| books_b.ran_ns() >= 600_000_000);
+    pool.allot(&books_a, Allotment::default());
+    let (before_a, before_b) = (books_a.ran_ns(), books_b.ran_ns());
+    until(|| books_a.ran_ns() + books_b.ran_ns() >= before_a + before_b + 400_000_000);
+    let part = (books_a.ran_ns() - before_a) as f64 / 400_000_000.0;
+    assert!((part - 0.5).abs() < 0.1, "{part}");
+    [a, b].iter().for_each(|entity| pool.retire(entity));
+}
+
+#[test]
 fn a_reservation_comes_before_shares() {
     let pool = Scheduler::start(1);
     let crowd: Vec<_> =
