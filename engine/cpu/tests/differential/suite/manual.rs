@@ -144,6 +144,12 @@ fn is_visible(guest: &Guest, mnemonic: Mnemonic) -> bool {
 }
 
 /// SDM 2A, LTR and LLDT in ring 0: types in IA-32e mode, and the one more there is outside it.
+/// Whether the descriptor that LTR or LLDT loads in IA-32e mode has a type in its upper half, where none belongs.
+pub fn is_malformed(guest: &Guest) -> bool {
+    let found = descriptor(guest, guest.registers.general[0] as u16);
+    guest.kind.is_long() && found.is_some_and(|found| found.upper.is_none_or(|upper| upper >> 40 & 0x1F != 0))
+}
+
 fn system_segment(guest: &Guest, types: &[u8]) -> Expected {
     let selector = guest.registers.general[0] as u16;
     if selector & !3 == 0 {
