@@ -117,7 +117,7 @@ pub enum Command {
         offset: Option<String>,
         /// How many.
         #[arg(long, default_value_t = 16)]
-        #[serde(default)]
+        #[serde(default = "sixteen")]
         count: usize,
         /// In whose mode.
         #[arg(long, default_value_t = 0)]
@@ -165,7 +165,7 @@ pub enum Command {
         on: bool,
         /// Memory for it, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 256)]
-        #[serde(default)]
+        #[serde(default = "mebibytes_of_history")]
         memory: u64,
     },
     /// Names of addresses: load vmlinux, or a System.map.
@@ -182,7 +182,7 @@ pub enum Command {
         cpu: usize,
         /// How many words.
         #[arg(long, default_value_t = 16)]
-        #[serde(default)]
+        #[serde(default = "sixteen")]
         words: usize,
     },
     /// Serve gdb: `gdb start`, then `target remote :PORT` in gdb.
@@ -330,6 +330,14 @@ pub enum TraceAct {
     },
 }
 
+fn mebibytes_of_history() -> u64 {
+    256
+}
+
+fn sixteen() -> usize {
+    16
+}
+
 fn forty() -> usize {
     40
 }
@@ -458,6 +466,8 @@ mod tests {
         };
         assert_eq!(compare, ["a:1", "b"]);
         assert_eq!(serde_json::from_str::<Command>(r#"{"step":{}}"#).unwrap(), parse(&["step"]).command);
+        let code = serde_json::from_str::<Command>(r#"{"disassemble":{"offset":null}}"#).unwrap();
+        assert_eq!(code, parse(&["disassemble"]).command, "a program gets as much as a person");
     }
 
     #[test]
