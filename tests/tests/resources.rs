@@ -128,6 +128,7 @@ fn every_tick_is_delivered_or_merged_or_replayed() {
         Program::Pit { mode: 2, count: 1193 },
         Program::Pit { mode: 3, count: 11_932 },
         Program::Rtc { rate: 6 },
+        Program::Rtc { rate: 3 },
         Program::Apic { period_ns: 1_000_000 },
     ] {
         for policy in [LostTicks::Merge, LostTicks::Replay] {

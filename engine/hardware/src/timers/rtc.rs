@@ -491,6 +491,8 @@ impl Device for Rtc {
             // The index registers cannot be read on a PC/AT.
             _ => 0xFF,
         };
+        // Reading register C lets the line fall, even if the next tick raises it in the same moment: controllers see edges.
+        self.line.set(self.chip.output());
         self.settle();
         value.into()
     }
