@@ -204,7 +204,15 @@ impl Action {
 
     /// How `vitrine ctl` does it; `name` gives a machine's name. `None` for what is only the window's.
     pub fn command(&self, name: impl Fn(Id) -> String) -> Option<String> {
+        let quoted = |id: Id| {
+            let name = name(id);
+            if name.contains(' ') { format!("'{name}'") } else { name }
+        };
         let (id, words) = match self {
+            Action::MoveShares { from, to, shares } => {
+                let (from, to) = (quoted(*from), quoted(*to));
+                return Some(format!("vitrine ctl move shares {shares} from {from} to {to}"));
+            }
             Action::Pause(id) => (id, "pause".to_owned()),
             Action::Resume(id) => (id, "resume".to_owned()),
             Action::Reset(id) => (id, "reset".to_owned()),
@@ -225,9 +233,7 @@ impl Action {
             Action::SetReservation(id, percent) => (id, format!("set reservation={percent}")),
             _ => return None,
         };
-        let name = name(*id);
-        let name = if name.contains(' ') { format!("'{name}'") } else { name };
-        Some(format!("vitrine ctl {name} {words}"))
+        Some(format!("vitrine ctl {} {words}", quoted(*id)))
     }
 
     /// A button for it; clicked, it asks for itself.
@@ -267,5 +273,19 @@ impl Action {
             asked.push(self);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_names_both_machines_in_its_command() {
+        let name = |id: Id| ["debian", "my dos"][id as usize].to_owned();
+        let action = Action::MoveShares { from: 0, to: 1, shares: 256 };
+        let expected = "vitrine ctl move shares 256 from debian to 'my dos'";
+        assert_eq!(action.command(name).as_deref(), Some(expected));
+        assert_eq!(Action::Pause(1).command(name).as_deref(), Some("vitrine ctl 'my dos' pause"));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use egui::{Modal, RichText, Ui, ViewportCommand};
 
 use engine::library::Library;
+use engine::resources::{Goods, Resources};
 
 use super::action::Action;
 use super::capture::SharedCapture;
@@ -337,12 +338,7 @@ impl App {
             Action::SetReservation(id, percent) => {
                 self.allot(id, |allotment| allotment.reservation_percent = percent);
             }
-            Action::MoveShares { from, to, shares } => {
-                self.allot(from, |allotment| {
-                    allotment.shares = allotment.shares.saturating_sub(shares).max(1)
-                });
-                self.allot(to, |allotment| allotment.shares += shares);
-            }
+            Action::MoveShares { from, to, shares } => self.transfer(from, to, Goods::Shares(shares)),
             Action::Quit => {
                 self.quits = true;
                 ctx.send_viewport_cmd(ViewportCommand::Close);
@@ -369,6 +365,15 @@ impl App {
         change(&mut allotment);
         if let Err(reason) = machine.allot(allotment) {
             self.notices.warn(reason);
+        }
+    }
+
+    /// Moves part of the host from one machine to another, as `vitrine ctl move` does.
+    fn transfer(&mut self, from: Id, to: Id, goods: Goods) {
+        let seat = |id| self.machines.get(id).and_then(Entry::machine).and_then(|machine| machine.id());
+        let (Some(donor), Some(receiver)) = (seat(from), seat(to)) else { return };
+        if let Err(reason) = Resources::global().transfer(donor, receiver, goods) {
+            self.notices.warn(reason.to_string());
         }
     }
 

@@ -1,6 +1,6 @@
 //! What surrounds every instrument page: which machine is looked at, and the `ctl` line of what was just clicked.
 
-use egui::{Align, Frame, Layout, RichText, Ui};
+use egui::{Align, Align2, Color32, FontId, Frame, Layout, Painter, Rect, RichText, Ui, vec2};
 
 use super::action::Action;
 use super::machines::{Id, Machines, Standing};
@@ -98,6 +98,11 @@ pub fn line<R>(ui: &mut Ui, contents: impl FnOnce(&mut Ui) -> R) -> R {
         ui.horizontal(contents).inner
     })
     .inner
+}
+
+/// Text in a row of a list that is drawn, `x` points from its left edge.
+pub fn cell(painter: &Painter, row: Rect, x: f32, text: String, font: &FontId, colour: Color32) {
+    painter.text(row.left_center() + vec2(x, 0.0), Align2::LEFT_CENTER, text, font.clone(), colour);
 }
 
 /// The heading of a part of a page.

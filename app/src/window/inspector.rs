@@ -1,9 +1,9 @@
 //! What the inspector shows beside the registers: stack, memory in lines, bits in words, two states compared.
 
 use cpu::Registers;
-use cpu::registers::segment;
+use cpu::registers::general;
 use engine::inspect::bits::{self, Explained};
-use engine::inspect::{self, PhysicalMemory, summary};
+use engine::inspect::{self, PhysicalMemory, stack};
 
 use super::registers::{GROUPS, rows};
 
@@ -46,21 +46,13 @@ pub struct StackLine {
 
 /// The top of the stack, `count` entries as wide as the mode's.
 pub fn stack(registers: &Registers, memory: &dyn PhysicalMemory, count: u64) -> (usize, Vec<StackLine>) {
-    let width = summary::code_bits(registers) as usize / 8;
-    let base = if width == 8 { 0 } else { registers.segments[segment::SS].base };
-    let mask = match width {
-        8 => u64::MAX,
-        4 => 0xFFFF_FFFF,
-        _ => 0xFFFF,
-    };
+    let width = stack::word_bytes(registers);
     let line = |n: u64| {
-        let offset = registers.general[4].wrapping_add(n * width as u64) & mask;
-        let mut bytes = [0; 8];
-        let linear = base.wrapping_add(offset);
-        let read = inspect::read_linear(registers, memory, linear, &mut bytes[..width]);
-        StackLine { offset, value: (read == width).then(|| u64::from_le_bytes(bytes)) }
+        let pointer = registers.general[general::RSP].wrapping_add(n * width);
+        let offset = stack::offset(registers, pointer);
+        StackLine { offset, value: stack::read(registers, memory, stack::linear(registers, pointer)) }
     };
-    (width, (0..count).map(line).collect())
+    (width as usize, (0..count).map(line).collect())
 }
 
 /// A line of memory: its bytes, `None` where there is no memory.

@@ -385,15 +385,7 @@ fn code_and_stack(ui: &mut Ui, registers: &Registers, memory: &dyn inspect::Phys
                 if here {
                     painter.rect_filled(rect, 2.0, colours.accent.gamma_multiply(0.3));
                 }
-                let text = |x: f32, text: String, colour| {
-                    painter.text(
-                        rect.left_center() + vec2(x, 0.0),
-                        Align2::LEFT_CENTER,
-                        text,
-                        mono.clone(),
-                        colour,
-                    );
-                };
+                let text = |x, text, colour| chrome::cell(&painter, rect, x, text, &mono, colour);
                 let bytes: String = line.bytes.iter().take(7).map(|byte| format!("{byte:02x}")).collect();
                 let more = if line.bytes.len() > 7 { "…" } else { "" };
                 text(6.0, format!("{:016x}", line.offset), if here { colours.text } else { colours.weak });

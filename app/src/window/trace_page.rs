@@ -155,15 +155,7 @@ impl TracePage {
                 painter.rect_filled(rect, 0.0, colours.panel.gamma_multiply(0.5));
             }
             let mono = FontId::monospace(12.5);
-            let text = |x: f32, text: String, colour| {
-                painter.text(
-                    rect.left_center() + vec2(x, 0.0),
-                    Align2::LEFT_CENTER,
-                    text,
-                    mono.clone(),
-                    colour,
-                );
-            };
+            let text = |x, text, colour| chrome::cell(painter, rect, x, text, &mono, colour);
             text(COLUMNS[0].0, seconds(row.event.at_ns), colours.weak);
             if row.event.cpu != engine::trace::Event::NO_CPU {
                 text(COLUMNS[1].0, row.event.cpu.to_string(), colours.weak);

@@ -35,17 +35,28 @@ pub fn word_bytes(registers: &Registers) -> u64 {
     u64::from(code_bits(registers) / 8)
 }
 
-/// Linear address of an offset of the stack segment.
-pub fn linear(registers: &Registers, pointer: u64) -> u64 {
-    let stack = registers.segments[segment::SS];
+/// The offset of the stack segment a pointer means: as many of its bits as the stack is wide.
+pub fn offset(registers: &Registers, pointer: u64) -> u64 {
     match code_bits(registers) {
         64 => pointer,
-        _ if stack.is_big() => stack.base.wrapping_add(pointer & 0xFFFF_FFFF) & 0xFFFF_FFFF,
-        _ => stack.base.wrapping_add(pointer & 0xFFFF),
+        _ if registers.segments[segment::SS].is_big() => pointer & 0xFFFF_FFFF,
+        _ => pointer & 0xFFFF,
     }
 }
 
-fn read(registers: &Registers, memory: &dyn PhysicalMemory, at: u64) -> Option<u64> {
+/// Linear address of an offset of the stack segment.
+pub fn linear(registers: &Registers, pointer: u64) -> u64 {
+    let stack = registers.segments[segment::SS];
+    let offset = offset(registers, pointer);
+    match code_bits(registers) {
+        64 => offset,
+        _ if stack.is_big() => stack.base.wrapping_add(offset) & 0xFFFF_FFFF,
+        _ => stack.base.wrapping_add(offset),
+    }
+}
+
+/// The word at a linear address; `None` where there is no memory.
+pub fn read(registers: &Registers, memory: &dyn PhysicalMemory, at: u64) -> Option<u64> {
     let bytes = word_bytes(registers) as usize;
     let mut value = [0; 8];
     let there = read_linear(registers, memory, at, &mut value[..bytes]);

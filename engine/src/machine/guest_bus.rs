@@ -45,7 +45,6 @@ pub struct Exits {
     ports: Vec<AtomicU64>,
     memory_reads: AtomicU64,
     memory_writes: AtomicU64,
-    interrupts: AtomicU64,
 }
 
 impl Exits {
@@ -53,12 +52,7 @@ impl Exits {
     pub fn new() -> Arc<Exits> {
         // Zeroed by the host when touched: untouched ports cost nothing.
         let ports = std::iter::repeat_with(AtomicU64::default).take(0x1_0000).collect();
-        Arc::new(Exits {
-            ports,
-            memory_reads: AtomicU64::new(0),
-            memory_writes: AtomicU64::new(0),
-            interrupts: AtomicU64::new(0),
-        })
+        Arc::new(Exits { ports, memory_reads: AtomicU64::new(0), memory_writes: AtomicU64::new(0) })
     }
 
     /// Ports that were accessed, with how often.
@@ -70,11 +64,6 @@ impl Exits {
     /// Device memory reads and writes.
     pub fn memory(&self) -> (u64, u64) {
         (self.memory_reads.load(Ordering::Relaxed), self.memory_writes.load(Ordering::Relaxed))
-    }
-
-    /// Interrupts acknowledged by vCPUs.
-    pub fn interrupts(&self) -> u64 {
-        self.interrupts.load(Ordering::Relaxed)
     }
 }
 
@@ -227,7 +216,6 @@ impl GuestBus for MachineBus {
     fn acknowledge_interrupt(&self) -> Option<u8> {
         let vector = self.fabric.as_ref()?.acknowledge(self.cpu);
         if let Some(vector) = vector {
-            count(&self.exits.interrupts);
             self.trace.note(Some(self.cpu), What::Acknowledged { vector });
             count(&self.taken);
             self.lookout.acknowledged(self.cpu, vector);

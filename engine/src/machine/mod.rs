@@ -6,11 +6,13 @@ mod cabling;
 mod checkpoint;
 mod debugging;
 mod edges;
+mod figures;
 mod guest_bus;
 mod holding;
 mod input;
 mod lateness;
 mod media;
+mod operator;
 mod paravirtual;
 mod past;
 mod pci_setup;
@@ -23,19 +25,17 @@ mod timeline;
 mod timers;
 mod turns;
 mod virtual_cpu;
+mod wires;
 mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
-use cpu::{Pins, Registers, Signal};
+use cpu::{Pins, Registers};
 use display::sound::Mixer;
-use hardware::input::{Key, typing};
-use hardware::interrupts::CpuLines;
 use hardware::interrupts::fabric::Witness;
-use hardware::{Alarms, Bus, Clock, Memory, Request, Requests};
+use hardware::{Alarms, Bus, Clock, Memory, Requests};
 use parking_lot::Mutex;
 
 use crate::boot::{BootError, Image};
@@ -47,7 +47,7 @@ use crate::resources::{Refusal, Resources, Seat};
 use crate::scheduler::{Account, Allotment, Entity, Scheduler};
 use crate::session::Outlets;
 use crate::sound::{Output, Sound};
-use crate::stats::{self, ExitCounts, KernelCount, PortCount, Stats, TimerCounts};
+use crate::stats;
 use crate::trace::Trace;
 use board::{Board, Wiring};
 use cabling::Network;
@@ -60,6 +60,7 @@ use platform::Platform;
 use screen::Screen;
 use timeline::Timeline;
 use turns::Turns;
+use wires::{CpuWires, Wires};
 
 pub use balloon::BalloonHandle;
 pub use cabling::NetworkStats;
@@ -74,6 +75,7 @@ pub use timeline::STEP_NS;
 pub use timers::Timer;
 pub use turns::{EPOCH, PULSE_NS, Pulse, TURN};
 pub use virtual_cpu::{CpuCounts, Incident, VirtualCpu};
+pub use wires::Wish;
 
 /// Why a machine cannot be started. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -104,32 +106,6 @@ pub enum StartError {
     Resources(#[from] Refusal),
 }
 
-/// What a machine asks of its supervisor.
-#[derive(Debug)]
-pub enum Wish {
-    /// A device's request.
-    Device(Request),
-    /// Something a vCPU met.
-    Cpu(Incident),
-    /// A deterministic machine has made the steps it was to make.
-    Arrived,
-    /// Something it was to stop at was met.
-    Stopped,
-}
-
-type Listener = Box<dyn Fn(Wish) + Send + Sync>;
-type Waker = Arc<dyn Fn() + Send + Sync>;
-
-/// Late-bound wires: devices and vCPUs are built before those who listen to them.
-#[derive(Default)]
-struct Wires {
-    listener: ArcSwapOption<Listener>,
-    cpus: ArcSwapOption<Vec<Arc<VirtualCpu>>>,
-    /// One for each vCPU, or one for all.
-    entities: ArcSwapOption<Vec<Arc<Entity>>>,
-    turns: ArcSwapOption<Turns>,
-}
-
 /// A built machine.
 pub struct Machine {
     profile: Profile,
@@ -155,7 +131,7 @@ pub struct Machine {
     /// What the guest sends goes nowhere: it has sent it before.
     quiet: Arc<AtomicBool>,
     wires: Arc<Wires>,
-    waker: Option<Waker>,
+    waker: Option<Arc<dyn Fn() + Send + Sync>>,
     bell: Arc<timekeeper::Bell>,
     started: Instant,
     cpu_time_at_start: Duration,
@@ -163,63 +139,6 @@ pub struct Machine {
     /// Its place in the host's ledger, while it runs.
     seat: Mutex<Option<Seat>>,
     lost_ticks: Mutex<LostTicks>,
-}
-
-impl Wires {
-    fn wish(&self, wish: Wish) {
-        if let Some(turns) = &*self.turns.load() {
-            turns.stall();
-        }
-        if let Some(listener) = &*self.listener.load() {
-            listener(wish);
-        }
-    }
-
-    fn wake(&self, cpu: usize) {
-        if let Some(entity) =
-            self.entities.load().as_ref().and_then(|entities| entities.get(cpu).or(entities.first()))
-        {
-            Scheduler::global().wake(entity);
-        }
-    }
-
-    fn with_cpu(&self, cpu: usize, act: impl FnOnce(&VirtualCpu) -> bool) {
-        if let Some(virtual_cpu) = self.cpus.load().as_ref().and_then(|cpus| cpus.get(cpu))
-            && act(virtual_cpu)
-        {
-            self.wake(cpu);
-        }
-    }
-}
-
-/// The interrupt controllers' wires to the vCPUs.
-struct CpuWires(Arc<Wires>);
-
-impl CpuLines for CpuWires {
-    fn interrupt(&self, cpu: usize, level: bool) {
-        self.0.with_cpu(cpu, |virtual_cpu| virtual_cpu.interrupt(level));
-    }
-
-    fn nmi(&self, cpu: usize) {
-        self.0.with_cpu(cpu, |virtual_cpu| {
-            virtual_cpu.signal(Signal::Nmi);
-            true
-        });
-    }
-
-    fn init(&self, cpu: usize) {
-        self.0.with_cpu(cpu, |virtual_cpu| {
-            virtual_cpu.init();
-            true
-        });
-    }
-
-    fn startup(&self, cpu: usize, vector: u8) {
-        self.0.with_cpu(cpu, |virtual_cpu| {
-            virtual_cpu.start(vector);
-            true
-        });
-    }
 }
 
 impl Machine {
@@ -545,23 +464,6 @@ impl Machine {
         &self.trace
     }
 
-    /// The latest timer edges from number `from` on, and the number to ask from next.
-    pub fn edges_since(&self, from: u64) -> (Vec<Edge>, u64) {
-        self.edges.since(from)
-    }
-
-    /// How late each device with an alarm was called: its name, and a histogram of (largest lateness in guest
-    /// nanoseconds, deadlines).
-    pub fn lateness_histograms(&self) -> Vec<(String, Vec<(u64, u64)>)> {
-        let names = self.board.timed.iter().map(|device| device.lock().name().to_owned());
-        names.zip(self.lateness.iter().map(Lateness::histogram)).collect()
-    }
-
-    /// What its vCPUs are to the scheduler's log of slices.
-    pub fn entity_ids(&self) -> Vec<u64> {
-        self.entities.iter().map(|entity| entity.id()).collect()
-    }
-
     /// Switches the trace on or off; off by default.
     pub fn set_trace(&self, on: bool) {
         self.trace.tap(&self.bus, on);
@@ -614,63 +516,6 @@ impl Machine {
         self.turns.as_ref().map_or_else(Vec::new, |turns| turns.position().inbox.journal().to_vec())
     }
 
-    /// A deterministic machine stamps `input` with its time; for others, `false`.
-    fn receives(&self, input: Input) -> bool {
-        let Some(turns) = &self.turns else { return false };
-        turns.receive(input);
-        self.wires.wake(0);
-        true
-    }
-
-    /// The last device accesses of a vCPU, oldest first, with what they say.
-    pub fn recent_accesses(&self, cpu: usize) -> Vec<Told> {
-        recent::in_words(&self.cpus[cpu].bus().recent().list(), &self.bus.counts())
-    }
-
-    /// Presses the power button.
-    pub fn press_power_button(&self) {
-        if self.receives(Input::PowerButton) {
-            return;
-        }
-        self.board.power.lock().press_power_button();
-    }
-
-    /// Presses or releases a key.
-    pub fn key(&self, key: Key, pressed: bool) {
-        if self.receives(Input::Key(key, pressed)) || self.board.paravirtual.key(key, pressed) {
-            return;
-        }
-        self.board.keyboard.lock().key(key, pressed);
-    }
-
-    /// Types text, at a pace at which a BIOS with a 16-key buffer keeps up, and no faster than the guest reads.
-    pub fn type_text(&self, text: &str) {
-        let _one_typist = self.typist.lock();
-        for keys in text.chars().filter_map(typing::type_text) {
-            let (down, up) = (keys.iter().map(|key| (key, true)), keys.iter().rev().map(|key| (key, false)));
-            for (key, pressed) in down.chain(up) {
-                if self.receives(Input::Typed(*key, pressed)) {
-                    continue;
-                }
-                self.key(*key, pressed);
-                std::thread::sleep(board::KEYSTROKE);
-                // The keyboard's buffer holds 16 codes, and a busy guest may not look for a while.
-                let asked = Instant::now();
-                while !self.board.keyboard.lock().is_idle() && asked.elapsed() < board::LONGEST_KEYSTROKE {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
-        }
-    }
-
-    /// Moves the mouse.
-    pub fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
-        if self.receives(Input::Mouse(dx, dy, wheel, buttons)) {
-            return;
-        }
-        self.board.keyboard.lock().mouse(dx, dy, wheel, buttons);
-    }
-
     /// The virtio devices.
     pub fn paravirtual(&self) -> &Paravirtual {
         &self.board.paravirtual
@@ -682,77 +527,14 @@ impl Machine {
         Some(BalloonHandle::new(device, self.memory.clone()))
     }
 
-    /// Sends bytes to the first serial port, waiting while its queue is full.
-    pub fn send_serial(&self, bytes: &[u8]) {
-        if self.receives(Input::Serial(bytes.to_vec())) {
-            return;
-        }
-        self.board.send_serial(bytes);
-    }
-
     /// The network card's cable, if there is one.
     pub fn network(&self) -> Option<&Network> {
         self.network.as_ref()
     }
 
-    /// What the host's kernel counts, summed over all vCPUs.
-    fn kernel_counts(&self) -> Vec<KernelCount> {
-        let mut sums: Vec<KernelCount> = Vec::new();
-        for (name, count) in self.cpus.iter().flat_map(|cpu| cpu.kernel_counts()) {
-            match sums.iter_mut().find(|sum| sum.name == name) {
-                Some(sum) => sum.count += count,
-                None => sums.push(KernelCount { name, count }),
-            }
-        }
-        sums
-    }
-
     /// Its sound.
     pub fn sound(&self) -> &Sound {
         &self.sound
-    }
-
-    /// Counters and times so far.
-    pub fn stats(&self) -> Stats {
-        let cpus: Vec<CpuCounts> = self.cpus.iter().map(|cpu| cpu.counts()).collect();
-        let (memory_read, memory_write) = self.exits.memory();
-        let ports: Vec<(u16, u64)> = self.exits.ports();
-        let slices: Vec<(u64, u64)> = self.entities.iter().map(|entity| entity.slices()).collect();
-        let (edges, merged) = self.board.timer_edges();
-        Stats {
-            backend: self.platform.note.clone(),
-            wall_seconds: self.started.elapsed().as_secs_f64(),
-            guest_seconds: self.clock.now() as f64 / 1e9,
-            process_cpu_seconds: (stats::process_cpu_time() - self.cpu_time_at_start).as_secs_f64(),
-            vcpu_seconds: self.entities.iter().map(|entity| entity.ran().as_secs_f64()).sum(),
-            instructions: cpus.iter().map(|cpu| cpu.instructions).sum(),
-            exits: ExitCounts {
-                port: ports.iter().map(|(_, n)| n).sum(),
-                memory_read,
-                memory_write,
-                interrupt: self.exits.interrupts(),
-                halt: cpus.iter().map(|cpu| cpu.halts).sum(),
-                kick: cpus.iter().map(|cpu| cpu.kicks).sum(),
-                unclaimed: self.bus.unclaimed(),
-                ports: ports
-                    .into_iter()
-                    .map(|(port, accesses)| PortCount { port: format!("{port:#06x}"), accesses })
-                    .collect(),
-            },
-            cpus,
-            kernel: self.kernel_counts(),
-            devices: self.bus.counts(),
-            interrupts: self.board.line_counts(),
-            network: self.network.as_ref().map(Network::stats),
-            sound: self.sound.stats(),
-            timers: TimerCounts {
-                guest: self.board.timers(self.clock.now(), |alarm| self.lateness[alarm].summary()),
-                guest_8254_edges: edges,
-                guest_8254_merged: merged,
-                host_slices: slices.iter().map(|(all, _)| all).sum(),
-                host_quantum_expiries: slices.iter().map(|(_, preempted)| preempted).sum(),
-            },
-        }
     }
 }
 
