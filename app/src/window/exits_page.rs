@@ -1,5 +1,6 @@
 //! The exits page: the hosted monitor as a picture, with what passes between its parts.
 
+use egui::text::{LayoutJob, TextWrapping};
 use egui::{Align2, FontId, Frame, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
 use engine::inspect::summary;
 
@@ -173,12 +174,12 @@ impl ExitsPage {
             colours.text,
         );
         for (n, line) in lines.iter().enumerate() {
-            let galley = painter.layout(
-                (*line).to_owned(),
-                FontId::proportional(12.5),
-                colours.weak,
-                if n == 0 { rect.width() - 24.0 } else { f32::INFINITY },
-            );
+            let (font, width) = (FontId::proportional(12.5), rect.width() - 24.0);
+            let mut job = LayoutJob::simple((*line).to_owned(), font, colours.weak, width);
+            if n > 0 {
+                job.wrap = TextWrapping::truncate_at_width(width);
+            }
+            let galley = painter.layout_job(job);
             let first = if n == 0 {
                 0.0
             } else {

@@ -97,12 +97,12 @@ fn host(ui: &mut Ui, holders: &[Holder], histories: &[History]) {
     );
     let memory: u64 = holders.iter().map(|holder| holder.machine.profile().memory.bytes()).sum();
     let text = format!(
-        "{} host CPUs · {:.1} % of a CPU used by guests · quantum {} · {} MiB of memory granted to {} machines",
+        "{} host CPUs · {:.1} % of a CPU used by guests · quantum {} · {} MiB of memory granted to {}",
         scheduler.workers(),
         total * 100.0,
         duration(scheduler.quantum().as_nanos() as f64),
         memory >> 20,
-        holders.len(),
+        if holders.len() == 1 { "1 machine".to_owned() } else { format!("{} machines", holders.len()) },
     );
     ui.label(RichText::new(text).color(colours.weak));
 }
