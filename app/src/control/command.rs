@@ -287,12 +287,34 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it may wait for a machine, or a file: nothing for the thread of a window.
+    pub fn may_wait(&self) -> bool {
+        matches!(
+            self,
+            Command::Break { .. }
+                | Command::Step(_)
+                | Command::Continue { .. }
+                | Command::Until { .. }
+                | Command::History { .. }
+                | Command::Symbols { .. }
+        )
+    }
+
     /// As it is written behind `vitrine ctl NAME`; `None` for what the window never asks for.
     pub fn words(&self) -> Option<String> {
         let cpu = |cpu: &usize| if *cpu == 0 { String::new() } else { format!(" --cpu {cpu}") };
         Some(match self {
             Command::Set { changes, cpu: of } => format!("set {}{}", changes.join(" "), cpu(of)),
             Command::Write { address, bytes } => format!("write {address:#x} '{bytes}'"),
+            Command::Break { action } => format!("break {}", action.words()?),
+            Command::Step(arguments) => format!("step{}", arguments.words()),
+            Command::Continue { back: true, .. } => "continue --back".to_owned(),
+            Command::Until { place, cpu: of, .. } => format!("until {place}{}", cpu(of)),
+            Command::History { on, .. } => format!("history {}", if *on { "on" } else { "off" }),
+            Command::Symbols { action: SymbolsAction::Load { path } } => {
+                format!("symbols load '{}'", path.display())
+            }
+            Command::Symbols { action: SymbolsAction::Clear } => "symbols clear".to_owned(),
             _ => return None,
         })
     }
@@ -451,6 +473,29 @@ mod tests {
         assert!(Line::try_parse_from(words).is_err());
         let program = r#"{"move":{"what":"shares","amount":"100","donor":"A","receiver":"B"}}"#;
         assert!(matches!(serde_json::from_str(program), Ok(Command::Move { what: Movable::Shares, .. })));
+    }
+
+    #[test]
+    fn what_the_window_shows_is_read_back_as_what_it_did() {
+        let add = |text: &str, ignore| {
+            let condition = text.split(' ').map(str::to_owned).collect();
+            Command::Break { action: BreakAction::Add { condition, ignore } }
+        };
+        let steps = StepArguments::into(1, 100);
+        for command in [
+            add("exception #PF error 0x2", 0),
+            add("port 0x40-0x43 access", 3),
+            Command::Break { action: BreakAction::Remove { id: Some(4) } },
+            Command::Step(StepArguments { over: true, ..steps.clone() }),
+            Command::Step(StepArguments { back: true, count: 1, ..steps }),
+            Command::Continue { back: true, wait: 10 },
+            Command::History { on: true, memory: 256 },
+            Command::Symbols { action: SymbolsAction::Load { path: "vmlinux".into() } },
+        ] {
+            let written = command.words().unwrap().replace('\'', "");
+            let words: Vec<&str> = written.split(' ').collect();
+            assert_eq!(parse(&words).command, command, "{written}");
+        }
     }
 
     #[test]

@@ -115,6 +115,50 @@ pub struct StepArguments {
     pub wait: u64,
 }
 
+impl BreakAction {
+    /// As it is written behind `ctl break`, for a shell.
+    pub fn words(&self) -> Option<String> {
+        let of = |id: &Option<u32>| id.map_or(String::new(), |id| format!(" {id}"));
+        Some(match self {
+            BreakAction::Add { condition, ignore } => {
+                // A shell takes # for the beginning of a comment.
+                let quoted = |word: &String| match word.starts_with('#') {
+                    true => format!("'{word}'"),
+                    false => word.clone(),
+                };
+                let condition: Vec<String> = condition.iter().map(quoted).collect();
+                let ignore = if *ignore > 0 { format!(" --ignore {ignore}") } else { String::new() };
+                format!("add {}{ignore}", condition.join(" "))
+            }
+            BreakAction::Remove { id } => format!("remove{}", of(id)),
+            BreakAction::Enable { id } => format!("enable{}", of(id)),
+            BreakAction::Disable { id } => format!("disable{}", of(id)),
+            BreakAction::List => return None,
+        })
+    }
+}
+
+impl StepArguments {
+    /// So many steps of a virtual CPU, into what they lead to.
+    pub fn into(cpu: usize, count: u64) -> StepArguments {
+        StepArguments { count, over: false, out: false, back: false, cpu, others: false, wait: ten() }
+    }
+
+    /// As they are written behind `ctl step`.
+    pub fn words(&self) -> String {
+        let mut words = if self.count == 1 { String::new() } else { format!(" {}", self.count) };
+        for (is_so, word) in
+            [(self.over, " --over"), (self.out, " --out"), (self.back, " --back"), (self.others, " --others")]
+        {
+            words.push_str(if is_so { word } else { "" });
+        }
+        if self.cpu > 0 {
+            words.push_str(&format!(" --cpu {}", self.cpu));
+        }
+        words
+    }
+}
+
 fn one() -> u64 {
     1
 }
@@ -191,7 +235,7 @@ pub fn conditions(machine: &dyn Running, action: &BreakAction) -> Result<Answer,
 }
 
 /// A condition with the name of its address.
-fn named(condition: &Condition, symbols: &Symbols) -> String {
+pub fn named(condition: &Condition, symbols: &Symbols) -> String {
     let address = match condition {
         Condition::Execute { address } => Some(*address),
         Condition::Data { start, .. } => Some(*start),
@@ -203,11 +247,15 @@ fn named(condition: &Condition, symbols: &Symbols) -> String {
 
 /// Makes steps, forwards or backwards.
 pub fn step(machine: &dyn Running, arguments: &StepArguments) -> Result<Answer, String> {
+    begin_steps(machine, arguments)?;
+    arrival(machine, session(machine)?, Duration::from_secs(arguments.wait))
+}
+
+/// Begins steps, and does not wait until they are made; those backwards are made when this returns.
+pub fn begin_steps(machine: &dyn Running, arguments: &StepArguments) -> Result<(), String> {
     let session = session(machine)?;
-    let wait = Duration::from_secs(arguments.wait);
     if arguments.back {
-        session.go_back(Way::Steps(arguments.count)).map_err(|error| error.to_string())?;
-        return arrival(machine, session, wait);
+        return session.go_back(Way::Steps(arguments.count)).map_err(|error| error.to_string());
     }
     let goal = match arguments {
         StepArguments { over: true, count, .. } => Goal::Over(*count),
@@ -218,26 +266,38 @@ pub fn step(machine: &dyn Running, arguments: &StepArguments) -> Result<Answer, 
         return Err("no step is no step; write 1 or more".to_owned());
     }
     let others = if arguments.others { Others::GoOn } else { Others::Stand };
-    session.go(arguments.cpu, goal, others).map_err(|error| error.to_string())?;
-    arrival(machine, session, wait)
+    session.go(arguments.cpu, goal, others).map_err(|error| error.to_string())
 }
 
 /// Goes on to an address.
 pub fn until(machine: &dyn Running, cpu: usize, place: &str, wait: u64) -> Result<Answer, String> {
+    begin_until(machine, cpu, place)?;
+    arrival(machine, session(machine)?, Duration::from_secs(wait))
+}
+
+/// Sets off to an address.
+pub fn begin_until(machine: &dyn Running, cpu: usize, place: &str) -> Result<(), String> {
     let session = session(machine)?;
     let address = session.symbols().address_of(place)?;
-    session.go(cpu, Goal::Until(address), Others::GoOn).map_err(|error| error.to_string())?;
-    arrival(machine, session, Duration::from_secs(wait))
+    session.go(cpu, Goal::Until(address), Others::GoOn).map_err(|error| error.to_string())
 }
 
 /// Goes on to the next condition, or back to the previous one.
 pub fn go_on(machine: &dyn Running, back: bool, wait: u64) -> Result<Answer, String> {
+    begin_to_go_on(machine, back)?;
+    arrival(machine, session(machine)?, Duration::from_secs(wait))
+}
+
+/// Sets off to the next condition; one that lies back has been reached when this returns.
+pub fn begin_to_go_on(machine: &dyn Running, back: bool) -> Result<(), String> {
     let session = session(machine)?;
     match back {
-        true => session.go_back(Way::Stop).map_err(|error| error.to_string())?,
-        false => session.resume(),
+        true => session.go_back(Way::Stop).map_err(|error| error.to_string()),
+        false => {
+            session.resume();
+            Ok(())
+        }
     }
-    arrival(machine, session, Duration::from_secs(wait))
 }
 
 /// Waits until the machine stands still, and says where and why.
@@ -318,6 +378,11 @@ pub fn address(machine: &dyn Running, place: &str) -> Result<u64, String> {
         Some(session) => session.symbols().address_of(place),
         None => number(place),
     }
+}
+
+/// The name that begins at an address.
+pub fn label(machine: &dyn Running, linear: u64) -> Option<String> {
+    name(machine, linear).filter(|name| !name.contains('+'))
 }
 
 /// The name behind an address, for text.

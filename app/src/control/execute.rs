@@ -66,6 +66,17 @@ pub fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answe
     Ok(Answer::done())
 }
 
+/// Does what is asked, without waiting for where a machine that sets off will stop.
+pub fn begin(name: &str, machine: &dyn Running, command: &Command) -> Result<Answer, String> {
+    match command {
+        Command::Step(arguments) => debug::begin_steps(machine, arguments)?,
+        Command::Continue { back, .. } => debug::begin_to_go_on(machine, *back)?,
+        Command::Until { place, cpu, .. } => debug::begin_until(machine, *cpu, place)?,
+        other => return one(name, machine, other),
+    }
+    Ok(Answer::done())
+}
+
 /// Presses keys together and lets them go.
 fn press(machine: &dyn Running, keys: &[Key]) {
     keys.iter().for_each(|key| machine.key(*key, true));
@@ -259,7 +270,7 @@ fn disassemble(
     let line = |line: &code::Line| {
         let bytes: String = line.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let mark = if line.offset == registers.rip { ">" } else { " " };
-        let label = debug::name(machine, line.linear).filter(|name| !name.contains('+'));
+        let label = debug::label(machine, line.linear);
         let label = label.map_or(String::new(), |name| format!("{name}:\n"));
         let target = line.target.and_then(|target| debug::name(machine, target));
         let target = target.map_or(String::new(), |name| format!("  <{name}>"));

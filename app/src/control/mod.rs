@@ -22,7 +22,9 @@ use crate::running::Running;
 
 pub use answer::Answer;
 pub use command::{Command, ControlArguments, number};
+pub use debug::{BreakAction, StepArguments, SymbolsAction};
 pub use registry::Registry;
+pub use resources::words as goods_words;
 
 /// One request, a line of JSON on the socket.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,9 +53,9 @@ pub fn offer(machine: &Arc<dyn Running>) -> Result<(), String> {
     server::start_once(registry)
 }
 
-/// Does what `vitrine ctl` would do with `machine`: the window's way.
+/// Does what `vitrine ctl` would do with `machine`, and does not wait for where it will stop: the window's way.
 pub fn perform(name: &str, machine: &dyn Running, command: &Command) -> Result<Answer, String> {
-    execute::one(name, machine, command)
+    execute::begin(name, machine, command)
 }
 
 /// Takes the socket away, at the end of the process.

@@ -72,6 +72,17 @@ fn goods(what: Movable, amount: &str) -> Result<Goods, String> {
     })
 }
 
+/// The same, as it is written behind `ctl move`.
+pub fn words(goods: Goods) -> String {
+    match goods {
+        Goods::Memory(bytes) => format!("memory {}", Size::of_bytes(bytes)),
+        Goods::Shares(shares) => format!("shares {shares}"),
+        Goods::DiskOperations(accesses) => format!("disk {accesses}iops"),
+        Goods::DiskBytes(bytes) => format!("disk {}", Size::of_bytes(bytes)),
+        Goods::NetworkBytes(bytes) => format!("network {}", Size::of_bytes(bytes)),
+    }
+}
+
 fn one(resources: &Resources, number: u64) -> Result<Answer, String> {
     let transfer = resources.transfer_numbered(number).ok_or("the transfer is too long ago")?;
     Answer::new(line(&transfer), &transfer)
@@ -212,6 +223,16 @@ mod tests {
         assert_eq!(goods(Movable::Disk, "500iops"), Ok(Goods::DiskOperations(500)));
         assert_eq!(goods(Movable::Disk, "10M"), Ok(Goods::DiskBytes(10 << 20)));
         assert_eq!(goods(Movable::Network, "1M"), Ok(Goods::NetworkBytes(1 << 20)));
+        for (what, written) in [
+            (Movable::Memory, "memory 128M"),
+            (Movable::Shares, "shares 100"),
+            (Movable::Disk, "disk 500iops"),
+            (Movable::Disk, "disk 10M"),
+            (Movable::Network, "network 1G"),
+        ] {
+            let amount = written.split_once(' ').unwrap().1;
+            assert_eq!(words(goods(what, amount).unwrap()), written);
+        }
         assert!(goods(Movable::Shares, "many").is_err() && goods(Movable::Memory, "some").is_err());
     }
 

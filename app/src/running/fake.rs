@@ -1,6 +1,6 @@
 //! A machine that is only pretended: tests set what it shows and read what was done to it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use cpu::{FaultRecord, Registers};
@@ -10,7 +10,7 @@ use engine::inspect::PhysicalMemory;
 use engine::inspect::diagnosis::Diagnosis;
 use engine::machine::{Edge, Told};
 use engine::profile::{LostTicks, Profile};
-use engine::resources::{MachineId, Throttles};
+use engine::resources::{BalloonReading, Holder, MachineId, Reading, Resources, Seat, Throttles};
 use engine::scheduler::Allotment;
 use engine::session::{Crash, EditError, Ending, Event, RunState};
 use engine::stats::Stats;
@@ -61,6 +61,7 @@ pub struct Fake {
     profile: Profile,
     trace: Arc<Trace>,
     mixer: Arc<Mixer>,
+    seat: OnceLock<Seat>,
     inner: Mutex<Inner>,
 }
 
@@ -77,6 +78,7 @@ struct Inner {
     time_rate: f64,
     throttles: Throttles,
     lost_ticks: LostTicks,
+    balloon_bytes: u64,
 }
 
 impl Inner {
@@ -102,11 +104,27 @@ impl Fake {
             time_rate: 1.0,
             throttles: Throttles::default(),
             lost_ticks: LostTicks::default(),
+            balloon_bytes: 0,
         };
         let trace = Trace::new(Clock::manual(), &[window("8254"), window("com1")], Vec::new());
         let mixer = Mixer::new(Output::none());
         mixer.source("speaker");
-        Arc::new(Fake { profile: Profile::new(name), trace, mixer, inner: Mutex::new(inner) })
+        let seat = OnceLock::new();
+        Arc::new(Fake { profile: Profile::new(name), trace, mixer, seat, inner: Mutex::new(inner) })
+    }
+
+    /// Takes a seat in the host's ledger; its guest gives and takes memory at once.
+    pub fn sit(self: &Arc<Fake>) {
+        let seat =
+            Resources::global().seat(&self.profile).expect("the host has room for a pretended machine");
+        let holder = Arc::downgrade(self);
+        seat.sit(holder);
+        assert!(self.seat.set(seat).is_ok(), "it sits once");
+    }
+
+    /// What its balloon holds, in bytes.
+    pub fn balloon_bytes(&self) -> u64 {
+        self.with(|inner| inner.balloon_bytes)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
@@ -270,18 +288,28 @@ impl Running for Fake {
         self.with(|inner| inner.allotment)
     }
     fn allot(&self, allotment: Allotment) -> Result<(), String> {
-        self.with(|inner| inner.allotment = allotment);
-        Ok(())
+        match self.id() {
+            Some(id) => Resources::global().set_allotment(id, allotment).map_err(|error| error.to_string()),
+            None => {
+                self.set_allotment(allotment);
+                Ok(())
+            }
+        }
     }
     fn id(&self) -> Option<MachineId> {
-        None
+        self.seat.get().map(Seat::id)
     }
     fn throttles(&self) -> Throttles {
         self.with(|inner| inner.throttles)
     }
     fn throttle(&self, throttles: Throttles) -> Result<(), String> {
-        self.with(|inner| inner.throttles = throttles);
-        Ok(())
+        match self.id() {
+            Some(id) => Resources::global().set_throttles(id, throttles).map_err(|error| error.to_string()),
+            None => {
+                self.set_throttles(throttles);
+                Ok(())
+            }
+        }
     }
     fn lost_ticks(&self) -> LostTicks {
         self.with(|inner| inner.lost_ticks)
@@ -327,6 +355,29 @@ impl Running for Fake {
     }
     fn stats(&self) -> Stats {
         self.with(|inner| inner.stats.clone())
+    }
+}
+
+impl Holder for Fake {
+    fn reading(&self) -> Reading {
+        let bytes = self.balloon_bytes();
+        let balloon = BalloonReading {
+            is_driven: true,
+            target_bytes: bytes,
+            actual_bytes: bytes,
+            ..BalloonReading::default()
+        };
+        Reading { is_running: true, balloon: Some(balloon), spent_bytes: 96 << 20, ..Reading::default() }
+    }
+    fn ask_statistics(&self) {}
+    fn set_balloon_target(&self, bytes: u64) {
+        self.with(|inner| inner.balloon_bytes = bytes);
+    }
+    fn set_allotment(&self, allotment: Allotment) {
+        self.with(|inner| inner.allotment = allotment);
+    }
+    fn set_throttles(&self, throttles: Throttles) {
+        self.with(|inner| inner.throttles = throttles);
     }
 }
 

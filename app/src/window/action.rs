@@ -2,12 +2,13 @@
 //! actions; the app carries them out in one place.
 
 use egui::{Key, KeyboardShortcut, Modifiers};
+use engine::resources::Goods;
 
 use super::chord::Chord;
 use super::machines::Id;
 use super::page::Page;
 use super::picture::Scaling;
-use crate::control::Command;
+use crate::control::{self, BreakAction, Command, StepArguments};
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub enum Action {
     Create,
     /// Choose a file for the form.
     Browse,
+    /// Choose a file with names of addresses in a machine.
+    BrowseSymbols(Id),
     /// Start a machine and show it.
     Start(Id),
     /// Show a machine.
@@ -66,28 +69,59 @@ pub enum Action {
     ClearTrace(Id),
     /// Write its trace to a file for Perfetto.
     ExportTrace(Id),
-    /// How fast a machine's time runs.
-    SetTime(Id, f64),
-    /// Its shares of the host's processors.
-    SetShares(Id, u32),
-    /// Its cap in percent of a host CPU.
-    SetCap(Id, Option<u32>),
-    /// Its reservation in percent of a host CPU.
-    SetReservation(Id, u32),
-    /// Shares from one machine to another.
-    MoveShares {
+    /// Memory, shares or a rate from one machine to another.
+    Move {
         /// Who gives.
         from: Id,
         /// Who gets.
         to: Id,
-        /// How many.
-        shares: u32,
+        /// What.
+        goods: Goods,
     },
+    /// Take a transfer that is done back.
+    Undo(u64),
+    /// Call a transfer that is under way off.
+    CancelMove(u64),
+    /// Switch the policy that balances by need.
+    Policy(bool),
     /// Close the window although machines run.
     Quit,
 }
 
+/// What a step is, in a sentence.
+fn what_a_step_is(step: &StepArguments) -> &'static str {
+    match step {
+        StepArguments { back: true, .. } => "The way the machine came, to the last register",
+        StepArguments { over: true, .. } => "The next instruction, with all that it calls",
+        StepArguments { out: true, .. } => "To where this function was called",
+        _ => "What the processor does next: an instruction, or the delivery of an interrupt",
+    }
+}
+
+/// What `ctl set` changes by this key, in a sentence.
+pub fn what_set_does(key: &str) -> &'static str {
+    match key {
+        "time" => "Guest seconds for each host second",
+        "shares" => "Its part of the host's processors while machines compete",
+        "cap" => "At most this much of a host CPU, even if nobody else wants it",
+        "reservation" => "At least this much of a host CPU, before all others",
+        "quantum" => "Longest time a virtual CPU keeps a host CPU while others wait; of all machines",
+        "overcommit" => "How much of what the host has may be granted to machines",
+        "memory" => "What the guest may have now, between its floor and its ceiling, for example 128M",
+        "floor" => "What moves and the policy leave it at least, for example 64M",
+        "disk-iops" => "Accesses of all its disks in a second, for example 500; none: no bound",
+        "disk-rate" => "Data its disks read and write in a second, for example 10M; none: no bound",
+        "network-rate" => "Data its network carries in a second each way, for example 1M; none: no bound",
+        _ => "Change these registers of the paused machine",
+    }
+}
+
 impl Action {
+    /// `vitrine ctl set KEY=VALUE`.
+    pub fn set(id: Id, key: &str, value: impl std::fmt::Display) -> Action {
+        Action::Do(id, Command::Set { changes: vec![format!("{key}={value}")], cpu: 0 })
+    }
+
     /// What the button or menu entry says.
     pub fn text(&self) -> &'static str {
         match self {
@@ -96,6 +130,7 @@ impl Action {
             Action::CreateAndStart => "Create and start",
             Action::Create => "Create",
             Action::Browse => "Browse…",
+            Action::BrowseSymbols(_) => "Load symbols…",
             Action::Start(_) => "Start",
             Action::Open(_) => "Open",
             Action::AskDelete(_) | Action::Delete(_) => "Delete",
@@ -112,6 +147,8 @@ impl Action {
             Action::Show(page) => page.text(),
             Action::Do(_, Command::Set { .. }) => "Set",
             Action::Do(_, Command::Write { .. }) => "Write",
+            Action::Do(_, Command::Break { action: BreakAction::Add { .. } }) => "Add",
+            Action::Do(_, Command::Break { action: BreakAction::Remove { .. } }) => "Remove",
             Action::Do(..) => "Do",
             Action::Watch(_) => "Watch",
             Action::ToggleTheme => "Theme",
@@ -120,11 +157,11 @@ impl Action {
             Action::Trace(_, false) => "Stop recording",
             Action::ClearTrace(_) => "Clear",
             Action::ExportTrace(_) => "Export",
-            Action::SetTime(..) => "Set time",
-            Action::SetShares(..) => "Set shares",
-            Action::SetCap(..) => "Set cap",
-            Action::SetReservation(..) => "Set reservation",
-            Action::MoveShares { .. } => "Move shares",
+            Action::Move { .. } => "Give",
+            Action::Undo(_) => "Undo",
+            Action::CancelMove(_) => "Cancel",
+            Action::Policy(true) => "Balance by need",
+            Action::Policy(false) => "Do not balance",
             Action::Quit => "Switch off and close",
         }
     }
@@ -137,6 +174,7 @@ impl Action {
             Action::CreateAndStart => "Save the machine and switch it on",
             Action::Create => "Save the machine and leave it off",
             Action::Browse => "Choose a file",
+            Action::BrowseSymbols(_) => "Choose an ELF file such as vmlinux, or a System.map",
             Action::Start(_) => "Switch the machine on",
             Action::Open(_) => "Show the machine's screen",
             Action::AskDelete(_) => "Delete the machine; images outside its folder stay",
@@ -156,8 +194,19 @@ impl Action {
             Action::Scale(scaling) => scaling.tooltip(),
             Action::ToggleRegisters => "Show all registers beside the screen",
             Action::Show(page) => page.tooltip(),
-            Action::Do(_, Command::Set { .. }) => "Change these registers of the paused machine",
+            Action::Do(_, Command::Set { changes, .. }) => {
+                what_set_does(changes.first().and_then(|change| change.split('=').next()).unwrap_or_default())
+            }
             Action::Do(_, Command::Write { .. }) => "Write these bytes into the paused machine's memory",
+            Action::Do(_, Command::Break { action: BreakAction::Add { .. } }) => {
+                "Stop the machine the next time this is met"
+            }
+            Action::Do(_, Command::Break { action: BreakAction::Remove { .. } }) => "Stop here no more",
+            Action::Do(_, Command::Step(step)) => what_a_step_is(step),
+            Action::Do(_, Command::Continue { .. }) => "Back to the last time a condition was met",
+            Action::Do(_, Command::History { .. }) => {
+                "From now on, so that one can step backwards to here; takes up to 256 MiB"
+            }
             Action::Do(..) => "Do it",
             Action::Watch(_) => "Look at this machine",
             Action::ToggleTheme => "Light text on dark, or dark on light",
@@ -168,11 +217,11 @@ impl Action {
             Action::Trace(_, false) => "Take down no more; what is here stays",
             Action::ClearTrace(_) => "Forget what was taken down",
             Action::ExportTrace(_) => "Write what the filter shows as JSON for ui.perfetto.dev",
-            Action::SetTime(..) => "Guest seconds for each host second",
-            Action::SetShares(..) => "Its part of the host's processors while machines compete",
-            Action::SetCap(..) => "At most this much of a host CPU, even if nobody else wants it",
-            Action::SetReservation(..) => "At least this much of a host CPU, before all others",
-            Action::MoveShares { .. } => "One gets what the other gives, at once, while both run",
+            Action::Move { .. } => "One gets what the other gives, while both run",
+            Action::Undo(_) => "Take it back: the receiver gives it to the donor",
+            Action::CancelMove(_) => "Call it off; the donor has back what it gave",
+            Action::Policy(true) => "Let memory and shares move by themselves to machines that run short",
+            Action::Policy(false) => "Let everything stay where it is",
             Action::Quit => "Switch all machines off and close the window",
         }
     }
@@ -209,9 +258,17 @@ impl Action {
             if name.contains(' ') { format!("'{name}'") } else { name }
         };
         let (id, words) = match self {
-            Action::MoveShares { from, to, shares } => {
+            Action::Move { from, to, goods } => {
                 let (from, to) = (quoted(*from), quoted(*to));
-                return Some(format!("vitrine ctl move shares {shares} from {from} to {to}"));
+                return Some(format!(
+                    "vitrine ctl move {} from {from} to {to}",
+                    control::goods_words(*goods)
+                ));
+            }
+            Action::Undo(number) => return Some(format!("vitrine ctl undo {number}")),
+            Action::CancelMove(number) => return Some(format!("vitrine ctl cancel {number}")),
+            Action::Policy(on) => {
+                return Some(format!("vitrine ctl policy {}", if *on { "on" } else { "off" }));
             }
             Action::Pause(id) => (id, "pause".to_owned()),
             Action::Resume(id) => (id, "resume".to_owned()),
@@ -226,11 +283,6 @@ impl Action {
             Action::Trace(id, on) => (id, format!("trace {}", if *on { "on" } else { "off" })),
             Action::ClearTrace(id) => (id, "trace clear".to_owned()),
             Action::ExportTrace(id) => (id, "trace export trace.json".to_owned()),
-            Action::SetTime(id, rate) => (id, format!("set time={rate}")),
-            Action::SetShares(id, shares) => (id, format!("set shares={shares}")),
-            Action::SetCap(id, None) => (id, "set cap=none".to_owned()),
-            Action::SetCap(id, Some(cap)) => (id, format!("set cap={cap}")),
-            Action::SetReservation(id, percent) => (id, format!("set reservation={percent}")),
             _ => return None,
         };
         Some(format!("vitrine ctl {} {words}", quoted(*id)))
@@ -283,7 +335,7 @@ mod tests {
     #[test]
     fn a_move_names_both_machines_in_its_command() {
         let name = |id: Id| ["debian", "my dos"][id as usize].to_owned();
-        let action = Action::MoveShares { from: 0, to: 1, shares: 256 };
+        let action = Action::Move { from: 0, to: 1, goods: Goods::Shares(256) };
         let expected = "vitrine ctl move shares 256 from debian to 'my dos'";
         assert_eq!(action.command(name).as_deref(), Some(expected));
         assert_eq!(Action::Pause(1).command(name).as_deref(), Some("vitrine ctl 'my dos' pause"));

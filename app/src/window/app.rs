@@ -7,30 +7,41 @@ use std::time::Duration;
 use egui::{Modal, RichText, Ui, ViewportCommand};
 
 use engine::library::Library;
+use engine::profile::Direct;
 use engine::resources::{Goods, Resources};
 
 use super::action::Action;
 use super::capture::SharedCapture;
 use super::console_page::Console;
 use super::draft::Draft;
+use super::errands::Errands;
 use super::exits_page::ExitsPage;
 use super::file_picker::{Choice, FilePicker};
-use super::inspector_page::InspectorPage;
+use super::inspector_page::{InspectorPage, Surroundings};
 use super::machines::{Entry, Id, Machines, Standing};
 use super::notices::Notices;
 use super::page::{self, Page, RAIL};
-use super::resources_page::{self, Holder};
+use super::resources_page::{Holder, ResourcesPage};
 use super::samples::Sampler;
 use super::timers_page::{Neighbour, TimersPage};
 use super::trace_page::TracePage;
 use super::{WakerSlot, chrome, library_page, new_machine_page, theme};
-use crate::control;
+use crate::control::{self, Command, SymbolsAction};
 use crate::running::{Running, Starter};
 
 /// How often the library is read again while it is shown.
 const REFRESH: Duration = Duration::from_secs(2);
 /// How long the keys of a chord are held.
 const HOLD: Duration = Duration::from_millis(60);
+
+/// What a file is chosen for.
+#[derive(Clone, Copy)]
+enum Picked {
+    /// The form for a new machine.
+    Draft,
+    /// Names of addresses in a machine.
+    Symbols(Id),
+}
 
 /// The app.
 pub struct App {
@@ -43,11 +54,13 @@ pub struct App {
     timers: TimersPage,
     exits: ExitsPage,
     trace: TracePage,
+    resources: ResourcesPage,
     sampler: Sampler,
     /// The last click as a command.
     said: Option<String>,
     draft: Draft,
-    picker: Option<FilePicker>,
+    picker: Option<(FilePicker, Picked)>,
+    errands: Errands,
     deleting: Option<Id>,
     /// The user closed the window while machines run.
     closing: bool,
@@ -65,7 +78,12 @@ impl App {
     /// On the library page.
     pub fn new(library: Library, starter: Starter, slot: WakerSlot, capture: SharedCapture) -> App {
         let waker = super::waker(&slot);
+        let errands = Errands::new({
+            let waker = waker.clone();
+            move || waker()
+        });
         App {
+            errands,
             slot,
             page: Page::Library,
             current: None,
@@ -75,6 +93,7 @@ impl App {
             timers: TimersPage::default(),
             exits: ExitsPage::default(),
             trace: TracePage::default(),
+            resources: ResourcesPage::default(),
             sampler: Sampler::default(),
             said: None,
             draft: Draft::default(),
@@ -126,6 +145,9 @@ impl App {
         for note in self.machines.poll() {
             self.notices.tell(note);
         }
+        for reason in self.errands.poll() {
+            self.notices.warn(reason);
+        }
         self.grab_when_started(before);
         self.follow_the_console();
         if let Some(shown) = self.slot.get() {
@@ -176,7 +198,7 @@ impl App {
         chrome::command_line(ui, self.said.as_deref(), &cost, asked);
         if self.page == Page::Resources {
             let holders: Vec<Holder> = self.machines.entries().filter_map(holder).collect();
-            return resources_page::show(ui, &holders, &self.sampler, asked);
+            return self.resources.show(ui, &holders, &self.sampler, asked);
         }
         let entry = self.current.and_then(|id| self.machines.get(id));
         let (Some(entry), Some(machine)) = (entry, entry.and_then(Entry::machine)) else {
@@ -189,13 +211,21 @@ impl App {
             .filter_map(|entry| Some((entry.id, entry.name.clone(), entry.machine()?.clone())))
             .collect();
         match self.page {
-            Page::Registers => self.inspector.show(ui, entry, machine, &neighbours, asked),
+            Page::Registers => {
+                let latest = self.sampler.history(entry.id).latest;
+                let (timers, busy) = (&*latest.timers.guest, self.errands.is_busy());
+                let around = Surroundings { machines: &neighbours, timers, busy };
+                self.inspector.show(ui, entry, machine, &around, asked);
+            }
             Page::Timers => {
                 let latest = self.sampler.history(entry.id).latest;
                 self.timers.show(ui, entry, machine, &latest, &neighbours, asked);
             }
             Page::Exits => self.exits.show(ui, entry, machine, &self.sampler.history(entry.id), asked),
-            _ => self.trace.show(ui, entry, machine, asked),
+            _ => {
+                let latest = self.sampler.history(entry.id).latest;
+                self.trace.show(ui, entry, machine, &latest.devices, asked);
+            }
         }
     }
 
@@ -270,7 +300,14 @@ impl App {
             }
             Action::Create | Action::CreateAndStart => self.create(action == Action::CreateAndStart),
             Action::Browse => {
-                self.picker = Some(FilePicker::new(std::path::Path::new(self.draft.boot.trim())));
+                let near = std::path::Path::new(self.draft.boot.trim());
+                let picker = FilePicker::new("Choose what the machine boots", near);
+                self.picker = Some((picker, Picked::Draft));
+            }
+            Action::BrowseSymbols(id) => {
+                let near = self.symbols_near(id);
+                let picker = FilePicker::new("Choose a file with names of addresses", &near);
+                self.picker = Some((picker, Picked::Symbols(id)));
             }
             Action::Start(id) => {
                 self.machines.start(id);
@@ -321,24 +358,16 @@ impl App {
             }
             Action::ExportTrace(id) => self.export(id),
             Action::Do(id, command) => {
-                let name = name(id);
-                if let Some(Err(reason)) =
-                    machine(id).map(|machine| control::perform(&name, &*machine, &command))
-                {
-                    self.notices.warn(reason);
+                let (name, Some(machine)) = (name(id), machine(id)) else { return };
+                match command.may_wait() {
+                    true => self.errands.ask(name, machine, command),
+                    false => self.told(control::perform(&name, &*machine, &command)),
                 }
             }
-            Action::SetTime(id, rate) => {
-                if let Some(Err(reason)) = machine(id).map(|machine| machine.set_time_rate(rate)) {
-                    self.notices.warn(reason);
-                }
-            }
-            Action::SetShares(id, shares) => self.allot(id, |allotment| allotment.shares = shares),
-            Action::SetCap(id, cap) => self.allot(id, |allotment| allotment.cap_percent = cap),
-            Action::SetReservation(id, percent) => {
-                self.allot(id, |allotment| allotment.reservation_percent = percent);
-            }
-            Action::MoveShares { from, to, shares } => self.transfer(from, to, Goods::Shares(shares)),
+            Action::Move { from, to, goods } => self.transfer(from, to, goods),
+            Action::Undo(number) => self.told(Resources::global().undo(number)),
+            Action::CancelMove(number) => self.told(Resources::global().cancel(number)),
+            Action::Policy(on) => Resources::global().set_policy(on),
             Action::Quit => {
                 self.quits = true;
                 ctx.send_viewport_cmd(ViewportCommand::Close);
@@ -358,13 +387,20 @@ impl App {
         }
     }
 
-    /// Changes a machine's part of the host's processors.
-    fn allot(&mut self, id: Id, change: impl FnOnce(&mut engine::scheduler::Allotment)) {
-        let Some(machine) = self.machines.get(id).and_then(|entry| entry.machine().cloned()) else { return };
-        let mut allotment = machine.allotment();
-        change(&mut allotment);
-        if let Err(reason) = machine.allot(allotment) {
-            self.notices.warn(reason);
+    /// Where names of addresses of a machine are likely to lie: beside what it boots.
+    fn symbols_near(&self, id: Id) -> PathBuf {
+        let profile = self.machines.get(id).and_then(|entry| entry.profile.as_ref().ok());
+        match profile.and_then(|profile| profile.direct.as_ref()) {
+            Some(Direct::Kernel { image, .. }) => image.clone(),
+            Some(Direct::Flat(program)) => program.clone(),
+            Some(Direct::BuiltIn(_)) | None => PathBuf::new(),
+        }
+    }
+
+    /// Tells why something was not done.
+    fn told<T>(&mut self, done: Result<T, impl ToString>) {
+        if let Err(reason) = done {
+            self.notices.warn(reason.to_string());
         }
     }
 
@@ -372,9 +408,7 @@ impl App {
     fn transfer(&mut self, from: Id, to: Id, goods: Goods) {
         let seat = |id| self.machines.get(id).and_then(Entry::machine).and_then(|machine| machine.id());
         let (Some(donor), Some(receiver)) = (seat(from), seat(to)) else { return };
-        if let Err(reason) = Resources::global().transfer(donor, receiver, goods) {
-            self.notices.warn(reason.to_string());
-        }
+        self.told(Resources::global().transfer(donor, receiver, goods));
     }
 
     /// Writes what the trace page shows for Perfetto, beside the machine's screenshots.
@@ -422,14 +456,17 @@ impl App {
     }
 
     fn dialogs(&mut self, ctx: &egui::Context, asked: &mut Vec<Action>) {
-        if let Some(picker) = &mut self.picker {
-            match picker.show(ctx) {
-                Choice::Open => {}
-                Choice::Cancelled => self.picker = None,
-                Choice::File(path) => {
-                    self.draft.take_file(&path);
-                    self.picker = None;
+        if let Some((picker, picked)) = &mut self.picker {
+            let (choice, picked) = (picker.show(ctx), *picked);
+            if choice != Choice::Open {
+                self.picker = None;
+            }
+            match (choice, picked) {
+                (Choice::File(path), Picked::Draft) => self.draft.take_file(&path),
+                (Choice::File(path), Picked::Symbols(id)) => {
+                    asked.push(Action::Do(id, Command::Symbols { action: SymbolsAction::Load { path } }));
                 }
+                (Choice::Open | Choice::Cancelled, _) => {}
             }
         }
         if let Some(id) = self.deleting {

@@ -35,10 +35,18 @@ pub fn machine_bar(
             if let (Some(id), Some(standing), true) = (current, standing, page.is_of_a_machine()) {
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     match standing {
-                        Standing::Running => Action::Pause(id).button(ui, asked),
-                        Standing::Paused => Action::Resume(id).main_button(ui, true, asked),
-                        _ => Action::Show(Page::Console).button(ui, asked),
-                    };
+                        // It has these beside its steps.
+                        Standing::Running | Standing::Paused if page == Page::Registers => {}
+                        Standing::Running => {
+                            Action::Pause(id).button(ui, asked);
+                        }
+                        Standing::Paused => {
+                            Action::Resume(id).main_button(ui, true, asked);
+                        }
+                        _ => {
+                            Action::Show(Page::Console).button(ui, asked);
+                        }
+                    }
                     ui.label(RichText::new(standing.text()).color(library_page::colour(standing)));
                 });
             }
@@ -98,6 +106,16 @@ pub fn line<R>(ui: &mut Ui, contents: impl FnOnce(&mut Ui) -> R) -> R {
         ui.horizontal(contents).inner
     })
     .inner
+}
+
+/// A figure with its name and unit.
+pub fn figure(ui: &mut Ui, name: &str, value: &str) {
+    line(ui, |ui| {
+        ui.label(RichText::new(name).color(theme::colours().weak));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.add(egui::Label::new(RichText::new(value).monospace()).truncate());
+        });
+    });
 }
 
 /// Text in a row of a list that is drawn, `x` points from its left edge.

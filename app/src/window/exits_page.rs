@@ -305,7 +305,7 @@ fn kernel(ui: &mut Ui, history: &History) {
         let before = history.earlier.kernel.iter().find(|before| before.name == now.name);
         let counted = now.count.saturating_sub(before.map_or(now.count, |before| before.count));
         let text = format!("{}/s   {}", per_second(counted as f64 / seconds), now.count);
-        super::resources_page::figure(ui, &now.name.replace('_', " "), &text);
+        chrome::figure(ui, &now.name.replace('_', " "), &text);
     }
 }
 

@@ -18,6 +18,7 @@ struct Item {
 
 /// An open picker.
 pub struct FilePicker {
+    title: &'static str,
     folder: PathBuf,
     items: Result<Vec<Item>, String>,
     chosen: Option<String>,
@@ -35,15 +36,15 @@ pub enum Choice {
 }
 
 impl FilePicker {
-    /// In the folder of `near`, else in the home folder.
-    pub fn new(near: &Path) -> FilePicker {
+    /// In the folder of `near`, else in the home folder; `title` says what the file is for.
+    pub fn new(title: &'static str, near: &Path) -> FilePicker {
         let start = match near.parent() {
             Some(folder) if folder.is_dir() && !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => {
                 std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir()).unwrap_or("/".into())
             }
         };
-        FilePicker { items: read(&start), folder: start, chosen: None }
+        FilePicker { title, items: read(&start), folder: start, chosen: None }
     }
 
     fn go(&mut self, folder: PathBuf) {
@@ -57,7 +58,7 @@ impl FilePicker {
         let mut choice = Choice::Open;
         let modal = Modal::new(egui::Id::new("file-picker")).show(ctx, |ui| {
             ui.set_width(560.0);
-            ui.label(RichText::new("Choose what the machine boots").strong().size(17.0));
+            ui.label(RichText::new(self.title).strong().size(17.0));
             ui.horizontal(|ui| {
                 let parent = self.folder.parent().map(Path::to_owned);
                 if ui.add_enabled(parent.is_some(), egui::Button::new("Up")).clicked()

@@ -1,11 +1,9 @@
-//! What the inspector shows beside the registers: stack, memory in lines, bits in words, two states compared.
+//! What the inspector shows beside the registers: stack, memory in lines, bits in words.
 
 use cpu::Registers;
 use cpu::registers::general;
 use engine::inspect::bits::{self, Explained};
 use engine::inspect::{self, PhysicalMemory, stack};
-
-use super::registers::{GROUPS, rows};
 
 /// Bytes in a line of memory.
 pub const LINE: usize = 16;
@@ -109,33 +107,6 @@ pub fn wanted(text: &str) -> Option<Vec<u8>> {
     (digits.len() >= 2 && digits.len().is_multiple_of(2)).then(|| digits.chunks(2).map(byte).collect())?
 }
 
-/// A register in two states.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
-    /// The group's title.
-    pub group: &'static str,
-    /// The register.
-    pub name: String,
-    /// In the first state, and in the second.
-    pub values: (String, String),
-}
-
-/// All registers that differ, or all.
-pub fn compare(first: &Registers, second: &Registers, only_different: bool) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    for (group, title, _) in GROUPS {
-        let others = rows(second, group);
-        for row in rows(first, group) {
-            let value = others.iter().find(|other| other.name == row.name).map(|other| other.value.clone());
-            let values = (row.value, value.unwrap_or_default());
-            if !only_different || values.0 != values.1 {
-                pairs.push(Pair { group: title, name: row.name, values });
-            }
-        }
-    }
-    pairs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,17 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_between_two_states_is_listed() {
-        let first = Registers::reset();
-        let mut second = first.clone();
-        second.general[3] = 7;
-        second.cr0 |= 1;
-        let pairs = compare(&first, &second, true);
-        let names: Vec<&str> = pairs.iter().map(|pair| pair.name.as_str()).collect();
-        assert_eq!(names, ["mode", "RBX", "CR0"]);
-        assert!(compare(&first, &second, false).len() > 80);
-        assert!(
-            explained(&second).iter().any(|bits| bits.bits.iter().any(|bit| bit.name == "PE" && bit.is_set))
-        );
+    fn bits_come_with_their_names() {
+        let mut registers = Registers::reset();
+        registers.cr0 |= 1;
+        let bits = explained(&registers);
+        assert!(bits.iter().any(|bits| bits.bits.iter().any(|bit| bit.name == "PE" && bit.is_set)));
     }
 }

@@ -7,6 +7,7 @@ use engine::inspect::bits::{self, Explained};
 
 use super::registers::{Changes, GROUPS, Group, Row, rows};
 use super::theme;
+use crate::control::debug;
 use crate::running::Running;
 
 /// How often the panel looks at the machine.
@@ -62,7 +63,13 @@ impl RegistersPanel {
         egui::ScrollArea::vertical().auto_shrink([false; 2]).show(ui, |ui| {
             for (group, title, is_open) in GROUPS {
                 CollapsingHeader::new(RichText::new(title).strong()).default_open(is_open).show(ui, |ui| {
-                    self.group(ui, group, &rows(&registers, group), now);
+                    let mut rows = rows(&registers, group);
+                    if group == Group::Execution
+                        && let Some(name) = debug::name(machine, registers.linear_rip())
+                    {
+                        rows[0].meaning = format!("{}  {name}", rows[0].meaning);
+                    }
+                    self.group(ui, group, &rows, now);
                     if group == Group::Execution {
                         flags(ui, registers.rflags);
                     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use engine::resources::{Report, Resources, Spending};
 use engine::stats::Stats;
 
 use super::machines::Id;
@@ -14,7 +15,7 @@ use crate::running::Running;
 /// Looks come this often.
 pub const PERIOD: Duration = Duration::from_millis(100);
 /// Points kept of each machine: a minute.
-const KEPT: usize = 600;
+pub const KEPT: usize = 600;
 /// Rates are told over this many points: a second.
 const SPAN: usize = 10;
 
@@ -70,11 +71,35 @@ impl Point {
     }
 }
 
+/// A machine's memory at one moment, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MemoryPoint {
+    /// What its guest sees.
+    pub sees: f64,
+    /// What its guest uses.
+    pub uses: f64,
+    /// What the host spends.
+    pub spends: f64,
+}
+
+impl MemoryPoint {
+    fn of(spending: &Spending) -> MemoryPoint {
+        let told = |bytes: Option<u64>| bytes.unwrap_or(0) as f64;
+        MemoryPoint {
+            sees: told(spending.seen_bytes),
+            uses: told(spending.used_bytes),
+            spends: spending.spent_bytes as f64,
+        }
+    }
+}
+
 /// What one machine did in the last minute.
 #[derive(Clone, Default)]
 pub struct History {
     /// Oldest first.
     pub points: VecDeque<Point>,
+    /// Its memory, oldest first.
+    pub memory: VecDeque<MemoryPoint>,
     /// The newest counters.
     pub latest: Arc<Stats>,
     /// Those of about a second before.
@@ -95,6 +120,13 @@ impl History {
             self.recent.pop_front();
         }
         self.earlier = self.recent[0].clone();
+    }
+
+    fn push_memory(&mut self, point: MemoryPoint) {
+        if self.memory.len() == KEPT {
+            self.memory.pop_front();
+        }
+        self.memory.push_back(point);
     }
 
     /// How fast a counter counts, per second, over the last second.
@@ -145,6 +177,8 @@ impl History {
 struct Books {
     machines: Vec<(Id, std::sync::Weak<dyn Running>)>,
     histories: HashMap<Id, History>,
+    /// The host's ledger as it was last seen.
+    report: Option<Arc<Report>>,
     /// Host CPU time the last looks took, in seconds per second.
     cost: f64,
     closed: bool,
@@ -204,6 +238,11 @@ impl Sampler {
         lock(&self.books).histories.get(&id).cloned().unwrap_or_default()
     }
 
+    /// The host's ledger as it was last seen.
+    pub fn report(&self) -> Option<Arc<Report>> {
+        lock(&self.books).report.clone()
+    }
+
     /// Part of a host CPU the looking takes, 0 to 1.
     pub fn cost(&self) -> f64 {
         lock(&self.books).cost
@@ -212,13 +251,21 @@ impl Sampler {
 
 fn look(books: &Mutex<Books>, begun: Instant) {
     let machines = lock(books).machines.clone();
+    let report = Arc::new(Resources::global().report());
     for (id, machine) in machines {
         let Some(machine) = machine.upgrade() else { continue };
         // Not under the lock: the window must never wait for a machine.
         let stats = machine.stats();
         let at = begun.elapsed().as_secs_f64();
-        lock(books).histories.entry(id).or_default().push(at, stats);
+        let seat = machine.id();
+        let mut books = lock(books);
+        let history = books.histories.entry(id).or_default();
+        history.push(at, stats);
+        if let Some(one) = report.machines.iter().find(|one| Some(one.id) == seat) {
+            history.push_memory(MemoryPoint::of(&one.memory));
+        }
     }
+    lock(books).report = Some(report);
 }
 
 fn lock(books: &Mutex<Books>) -> std::sync::MutexGuard<'_, Books> {

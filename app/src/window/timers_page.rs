@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use egui::{Align2, FontId, Frame, Pos2, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
+use engine::debugger::{Condition, StopCondition};
 use engine::machine::Timer;
 use engine::scheduler::{Scheduler, SliceEnd};
 use engine::stats::{LineCount, Stats};
@@ -10,8 +11,10 @@ use engine::stats::{LineCount, Stats};
 use super::action::Action;
 use super::chrome;
 use super::machines::{Entry, Id};
+use super::stops;
 use super::theme;
 use super::timer_view::{RATES, Scope, duration, ending, frequency, rate};
+use crate::control::BreakAction;
 use crate::running::Running;
 
 /// Height of a lane of the scope.
@@ -58,7 +61,13 @@ impl TimersPage {
                     self.tools(ui);
                     self.scope(ui, machine, machines);
                 });
-                chrome::card(ui, "Guest timers", |ui| self.table(ui, &stats.timers.guest));
+                stops::strip(ui, entry, machine, asked);
+                chrome::card(ui, "Guest timers", |ui| {
+                    egui::ScrollArea::horizontal()
+                        .id_salt("timers")
+                        .auto_shrink([false, true])
+                        .show(ui, |ui| table(ui, entry.id, machine, &stats.timers.guest, asked));
+                });
                 ui.columns(2, |columns| {
                     chrome::card(&mut columns[0], "", |ui| self.histogram(ui, machine));
                     chrome::card(&mut columns[1], "Time", |ui| time(ui, entry.id, machine, asked));
@@ -231,55 +240,6 @@ impl TimersPage {
         }
     }
 
-    fn table(&mut self, ui: &mut Ui, timers: &[Timer]) {
-        let colours = theme::colours();
-        let heads = [
-            "timer",
-            "mode",
-            "period",
-            "frequency",
-            "raised",
-            "delivered",
-            "merged",
-            "late p50",
-            "p99",
-            "max",
-        ];
-        if timers.is_empty() {
-            ui.label(RichText::new("The host's kernel keeps this machine's timers: start it with --interrupts glass to see them.").color(colours.weak));
-            return;
-        }
-        let grid = egui::Grid::new("timers").striped(true).num_columns(heads.len());
-        grid.spacing(vec2(18.0, 3.0)).min_row_height(18.0).show(ui, |ui| {
-            for head in heads {
-                ui.label(RichText::new(head).small().color(colours.weak));
-            }
-            ui.end_row();
-            for timer in timers {
-                let on = timer.mode != "off";
-                let colour = if on { colours.text } else { colours.weak };
-                let cell = |ui: &mut Ui, text: String| {
-                    ui.label(RichText::new(text).monospace().color(colour));
-                };
-                ui.label(RichText::new(&timer.name).color(colour).strong());
-                ui.label(RichText::new(&timer.mode).color(colour));
-                cell(ui, timer.period_ns.map_or("–".to_owned(), duration));
-                cell(ui, timer.period_ns.map_or("–".to_owned(), frequency));
-                cell(ui, timer.raised.to_string());
-                cell(ui, timer.delivered.to_string());
-                let merged = RichText::new(timer.merged.to_string()).monospace();
-                ui.label(merged.color(if timer.merged > 0 { colours.warn } else { colour }));
-                let late = &timer.lateness;
-                for ns in [late.p50_ns, late.p99_ns, late.max_ns] {
-                    cell(ui, if late.count == 0 { "–".to_owned() } else { duration(ns as f64) });
-                }
-                ui.end_row();
-            }
-        });
-        let text = "Ticks that come due while the guest is not looking are merged into the next: raised = delivered + merged.";
-        ui.label(RichText::new(text).small().color(colours.weak));
-    }
-
     fn histogram(&mut self, ui: &mut Ui, machine: &dyn Running) {
         let colours = theme::colours();
         let all: Vec<_> = machine
@@ -357,6 +317,82 @@ impl TimersPage {
     }
 }
 
+/// What became of the ticks of each timer; a button stops the machine at its next tick.
+fn table(ui: &mut Ui, id: Id, machine: &dyn Running, timers: &[Timer], asked: &mut Vec<Action>) {
+    let colours = theme::colours();
+    let conditions = machine.session().map(|session| session.conditions());
+    let heads = [
+        "timer",
+        "mode",
+        "period",
+        "frequency",
+        "raised",
+        "delivered",
+        "merged",
+        "late p50",
+        "p99",
+        "max",
+        "",
+    ];
+    if timers.is_empty() {
+        ui.label(RichText::new("The host's kernel keeps this machine's timers: start it with --interrupts glass to see them.").color(colours.weak));
+        return;
+    }
+    let grid = egui::Grid::new("timers").striped(true).num_columns(heads.len());
+    grid.spacing(vec2(18.0, 3.0)).min_row_height(18.0).show(ui, |ui| {
+        for head in heads {
+            ui.label(RichText::new(head).small().color(colours.weak));
+        }
+        ui.end_row();
+        for timer in timers {
+            let on = timer.mode != "off";
+            let colour = if on { colours.text } else { colours.weak };
+            let cell = |ui: &mut Ui, text: String| {
+                ui.label(RichText::new(text).monospace().color(colour));
+            };
+            ui.label(RichText::new(&timer.name).color(colour).strong());
+            ui.label(RichText::new(&timer.mode).color(colour));
+            cell(ui, timer.period_ns.map_or("–".to_owned(), duration));
+            cell(ui, timer.period_ns.map_or("–".to_owned(), frequency));
+            cell(ui, timer.raised.to_string());
+            cell(ui, timer.delivered.to_string());
+            let merged = RichText::new(timer.merged.to_string()).monospace();
+            ui.label(merged.color(if timer.merged > 0 { colours.warn } else { colour }));
+            let late = &timer.lateness;
+            for ns in [late.p50_ns, late.p99_ns, late.max_ns] {
+                cell(ui, if late.count == 0 { "–".to_owned() } else { duration(ns as f64) });
+            }
+            stop_at_tick(ui, id, conditions.as_deref(), timer, asked);
+            ui.end_row();
+        }
+    });
+    let text = "Ticks that come due while the guest is not looking are merged into the next: raised = delivered + merged.";
+    ui.label(RichText::new(text).small().color(colours.weak));
+}
+
+/// Stops the machine at the next tick of this timer, or no more. `conditions`: those that are set; `None`: it cannot be
+/// stopped.
+fn stop_at_tick(
+    ui: &mut Ui,
+    id: Id,
+    conditions: Option<&[StopCondition]>,
+    timer: &Timer,
+    asked: &mut Vec<Action>,
+) {
+    let Some(conditions) = conditions else {
+        ui.label("");
+        return;
+    };
+    let condition = Condition::Timer { name: timer.name.clone() };
+    let set = conditions.iter().find(|set| set.condition == condition);
+    let action = match set {
+        Some(set) => stops::action(id, BreakAction::Remove { id: Some(set.id) }),
+        None => stops::add(id, &condition.to_string()),
+    };
+    let button = egui::Button::selectable(set.is_some(), "Stop at tick").small();
+    action.widget(ui, button, true, asked);
+}
+
 /// What became of the interrupts of each line.
 fn lines(ui: &mut Ui, lines: &[LineCount]) {
     let colours = theme::colours();
@@ -409,7 +445,7 @@ fn time(ui: &mut Ui, id: Id, machine: &dyn Running, asked: &mut Vec<Action>) {
         for choice in RATES {
             let chosen = (now - choice).abs() < choice / 100.0;
             let button = egui::Button::selectable(chosen, rate(choice));
-            Action::SetTime(id, choice).widget(ui, button, true, asked);
+            Action::set(id, "time", choice).widget(ui, button, true, asked);
         }
     });
     let text = format!(

@@ -2,11 +2,13 @@
 
 use egui::{Align2, ComboBox, FontId, Frame, RichText, Sense, Ui, vec2};
 use engine::trace::{Row, Trace, What, grouped};
+use hardware::bus::WindowCount;
 
 use super::action::Action;
 use super::chrome;
 use super::machines::Entry;
 use super::row_list::RowList;
+use super::stops;
 use super::theme;
 use super::trace_view::TraceView;
 use crate::running::Running;
@@ -51,7 +53,14 @@ impl TracePage {
     }
 
     /// Shows the page.
-    pub fn show(&mut self, ui: &mut Ui, entry: &Entry, machine: &dyn Running, asked: &mut Vec<Action>) {
+    pub fn show(
+        &mut self,
+        ui: &mut Ui,
+        entry: &Entry,
+        machine: &dyn Running,
+        windows: &[WindowCount],
+        asked: &mut Vec<Action>,
+    ) {
         let trace = machine.trace();
         self.view.follow(&trace);
         if self.view.is_busy() || trace.is_on() {
@@ -59,7 +68,13 @@ impl TracePage {
         }
         let bar = Frame::new().fill(theme::colours().background).inner_margin(egui::Margin::symmetric(14, 8));
         egui::Panel::top("trace-tools").frame(bar).show(ui, |ui| {
-            ui.horizontal_wrapped(|ui| self.tools(ui, entry, &trace, asked));
+            ui.horizontal_wrapped(|ui| {
+                self.tools(ui, entry, &trace, asked);
+                if machine.session().is_some() {
+                    self.stop_at_the_next(ui, entry, windows, asked);
+                }
+            });
+            stops::strip(ui, entry, machine, asked);
         });
         if trace.standing().events == 0 {
             let (title, text) = match trace.is_on() {
@@ -124,6 +139,21 @@ impl TracePage {
             text = format!("{text}, {} events missed", self.view.missed());
         }
         ui.label(RichText::new(text).color(theme::colours().weak));
+    }
+
+    /// Stops the machine at the next access of the chosen device or range.
+    fn stop_at_the_next(&self, ui: &mut Ui, entry: &Entry, windows: &[WindowCount], asked: &mut Vec<Action>) {
+        let conditions = self.view.query.conditions(windows);
+        let button = ui.add_enabled(!conditions.is_empty(), egui::Button::new("Stop at the next"));
+        let clicked = button
+            .on_hover_text("Pause the machine right after the next access of this device, or in this range")
+            .on_disabled_hover_text(
+                "Choose a device, or write a range, whose next access the machine shall stop at",
+            )
+            .clicked();
+        if clicked {
+            asked.extend(conditions.iter().map(|condition| stops::add(entry.id, condition)));
+        }
     }
 
     fn rows(&mut self, ui: &mut Ui, trace: &Trace) {

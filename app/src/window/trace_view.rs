@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use engine::trace::{self, Conversation, Filter, Row, Trace};
+use hardware::Space;
+use hardware::bus::WindowCount;
 
 /// Events taken per picture: a million are there within a second.
 const TAKEN: usize = 40_000;
@@ -36,6 +38,27 @@ impl Query {
     /// The range cannot be read.
     pub fn is_range_wrong(&self) -> bool {
         !self.range.trim().is_empty() && trace::range(&self.range).is_none()
+    }
+
+    /// Where the machine stops at the next access that passes, as `ctl break add` takes it: in the range, else
+    /// wherever the device is mapped.
+    pub fn conditions(&self, windows: &[WindowCount]) -> Vec<String> {
+        let written = |space: Space, first: u64, last: u64| match space {
+            Space::Port if first == last => format!("port {first:#x} access"),
+            Space::Port => format!("port {first:#x}-{last:#x} access"),
+            Space::Memory => format!("physical {first:#x} {} access", last - first + 1),
+        };
+        if let Some(range) = trace::range(&self.range) {
+            let space = if *range.end() <= u64::from(u16::MAX) { Space::Port } else { Space::Memory };
+            return vec![written(space, *range.start(), *range.end())];
+        }
+        let of_device =
+            windows.iter().filter(|window| !self.device.is_empty() && window.device == self.device);
+        let condition = |window: &WindowCount| {
+            let first = window.base?;
+            Some(written(window.space, first, first + window.length.checked_sub(1)?))
+        };
+        of_device.filter_map(condition).collect()
     }
 
     /// As options of `ctl trace`.
@@ -135,6 +158,33 @@ mod tests {
     use super::*;
     use crate::running::Running;
     use crate::running::fake::Fake;
+
+    #[test]
+    fn a_device_or_a_range_is_somewhere_to_stop() {
+        let window = |device: &str, space, base, length| WindowCount {
+            device: device.into(),
+            number: 0,
+            space,
+            base,
+            length,
+            reads: 0,
+            writes: 0,
+        };
+        let windows = [
+            window("8254", Space::Port, Some(0x40), 4),
+            window("8254", Space::Port, Some(0x61), 1),
+            window("vga", Space::Memory, Some(0xA0000), 0x20000),
+            window("e1000", Space::Memory, None, 0x20000),
+        ];
+        let of = |device: &str, range: &str| {
+            Query { device: device.into(), range: range.into(), ..Query::default() }.conditions(&windows)
+        };
+        assert_eq!(of("8254", ""), ["port 0x40-0x43 access", "port 0x61 access"]);
+        assert_eq!(of("vga", ""), ["physical 0xa0000 131072 access"]);
+        assert_eq!(of("8254", "0x3f8-0x3ff"), ["port 0x3f8-0x3ff access"]);
+        assert_eq!(of("", "0xfee00300"), ["physical 0xfee00300 1 access"]);
+        assert!(of("", "").is_empty() && of("e1000", "").is_empty() && of("8254", "com1").len() == 2);
+    }
 
     #[test]
     fn a_million_events_are_taken_and_filtered_in_bounded_steps() {

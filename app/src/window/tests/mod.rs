@@ -1,5 +1,8 @@
 //! The pages clicked through by label, with machines that are only pretended.
 
+mod debugging;
+mod resources;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,7 +49,7 @@ impl<'a> Window<'a> {
         let shared = capture.clone();
         let builder = Harness::builder().with_size(egui::vec2(1180.0, 780.0));
         let harness = builder.build_eframe(move |creation| {
-            super::theme::apply(&creation.egui_ctx);
+            crate::window::theme::apply(&creation.egui_ctx);
             App::new(library, starter, super::WakerSlot::default(), shared)
         });
         let mut window = Window { harness, capture, fake, folder };
@@ -634,9 +637,9 @@ fn an_arrow_of_the_lens_is_clicked() {
 fn the_other_theme_is_put_on() {
     let mut window = Window::new();
     window.click("Light");
-    assert_eq!(super::theme::shade(), super::theme::Shade::Light);
+    assert_eq!(crate::window::theme::shade(), crate::window::theme::Shade::Light);
     window.click("Dark");
-    assert_eq!(super::theme::shade(), super::theme::Shade::Dark);
+    assert_eq!(crate::window::theme::shade(), crate::window::theme::Shade::Dark);
 }
 
 #[test]
