@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use engine::resources::amount;
 use storage::Format;
 use storage::job::{self, Info, JobError, NewDisk};
 
@@ -101,11 +102,11 @@ fn interrupted() -> Result<u8, String> {
 fn as_text(info: &Info) -> String {
     let mut lines = vec![
         format!("{}: {}", info.path.display(), info.format.name()),
-        format!("length     {} bytes ({})", info.length_bytes, readable(info.length_bytes)),
-        format!("file       {} bytes, takes {}", info.file_bytes, readable(info.allocated_bytes)),
+        format!("length     {} bytes ({})", info.length_bytes, amount::bytes(info.length_bytes)),
+        format!("file       {} bytes, takes {}", info.file_bytes, amount::bytes(info.allocated_bytes)),
     ];
     if let Some(unit) = info.unit_bytes {
-        lines.push(format!("allocates  {} at a time", readable(unit)));
+        lines.push(format!("allocates  {} at a time", amount::bytes(unit)));
     }
     if let Some(backing) = &info.backing {
         let format = info.backing_format.as_ref().map_or(String::new(), |format| format!(" ({format})"));
@@ -131,31 +132,9 @@ fn as_json(info: &Info) -> String {
     serde_json::to_string_pretty(&json).expect("plain values are always JSON")
 }
 
-fn readable(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if value.fract() == 0.0 {
-        format!("{value} {}", units[unit])
-    } else {
-        format!("{value:.1} {}", units[unit])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!(readable(512), "512 B");
-        assert_eq!(readable(10 << 30), "10 GiB");
-        assert_eq!(readable(1536), "1.5 KiB");
-    }
 
     #[test]
     fn an_image_finds_what_it_is_based_on_from_its_own_folder() {

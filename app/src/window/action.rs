@@ -204,6 +204,7 @@ impl Action {
             Action::Do(_, Command::Break { action: BreakAction::Remove { .. } }) => "Stop here no more",
             Action::Do(_, Command::Step(step)) => what_a_step_is(step),
             Action::Do(_, Command::Continue { .. }) => "Back to the last time a condition was met",
+            Action::Do(_, Command::Symbols { .. }) => "Show addresses as numbers again",
             Action::Do(_, Command::History { .. }) => {
                 "From now on, so that one can step backwards to here; takes up to 256 MiB"
             }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use egui::{Modal, RichText, ScrollArea, Ui};
+use engine::resources::amount;
 
 use super::theme;
 
@@ -101,7 +102,7 @@ impl FilePicker {
                 for item in items {
                     let text = match item.is_file {
                         false => format!("🗀 {}", item.name),
-                        true => format!("{}   {}", item.name, size(item.bytes)),
+                        true => format!("{}   {}", item.name, amount::bytes(item.bytes)),
                     };
                     let is_chosen = self.chosen.as_deref() == Some(&item.name);
                     let response = ui.selectable_label(is_chosen, text);
@@ -134,13 +135,4 @@ fn read(folder: &Path) -> Result<Vec<Item>, String> {
         .collect();
     items.sort();
     Ok(items)
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} bytes"),
-        1024..1_048_576 => format!("{} KiB", bytes >> 10),
-        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
-        _ => format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64),
-    }
 }

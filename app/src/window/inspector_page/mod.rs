@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use cpu::Registers;
 use egui::{Frame, RichText, Ui};
+use engine::Session;
 use engine::inspect::{descriptor, summary, task};
 use engine::machine::Timer;
 
@@ -21,7 +22,7 @@ use super::stop_draft::StopDraft;
 use super::stops;
 use super::theme;
 use super::timers_page::Neighbour;
-use crate::control::Command;
+use crate::control::{Command, SymbolsAction};
 use crate::running::Running;
 use compare::CompareTab;
 use memory::MemoryTab;
@@ -124,8 +125,7 @@ impl InspectorPage {
             let text = "This virtual CPU has not run yet: its firmware or system has not started it.";
             return chrome::empty(ui, "No registers", text, None, asked);
         };
-        self.top(ui, entry, &registers, cpu, asked);
-        self.symbols(ui, entry.id, machine, asked);
+        self.top(ui, entry, machine, &registers, cpu, asked);
         ui.add_space(4.0);
         ui.horizontal_wrapped(|ui| {
             for (tab, text) in TABS {
@@ -152,6 +152,7 @@ impl InspectorPage {
         &mut self,
         ui: &mut Ui,
         entry: &Entry,
+        machine: &dyn Running,
         registers: &Arc<Registers>,
         cpu: usize,
         asked: &mut Vec<Action>,
@@ -171,27 +172,24 @@ impl InspectorPage {
                 let label = format!("{} CPU {cpu} at {:x}", entry.name, registers.rip);
                 self.compare.keep(label, registers.clone());
             }
+            if let Some(session) = machine.session() {
+                symbols(ui, entry.id, session, asked);
+            }
             if !paused {
                 ui.label(RichText::new("live, 30 times a second; pause to edit").color(colours.weak).small());
             }
         });
     }
+}
 
-    /// Names of addresses.
-    fn symbols(&self, ui: &mut Ui, id: Id, machine: &dyn Running, asked: &mut Vec<Action>) {
-        let Some(session) = machine.session() else { return };
-        ui.horizontal_wrapped(|ui| {
-            let count = session.symbols().len();
-            Action::BrowseSymbols(id).button(ui, asked);
-            if count > 0 {
-                let forget = Command::Symbols { action: crate::control::SymbolsAction::Clear };
-                Action::Do(id, forget).widget(ui, egui::Button::new("Forget names"), true, asked);
-            }
-            let text = match count {
-                0 => "names of addresses, from an ELF file or a System.map".to_owned(),
-                count => format!("{count} names of addresses"),
-            };
-            ui.label(RichText::new(text).small().color(theme::colours().weak));
-        });
+/// Names of addresses.
+fn symbols(ui: &mut Ui, id: Id, session: &Session, asked: &mut Vec<Action>) {
+    Action::BrowseSymbols(id).button(ui, asked);
+    let count = session.symbols().len();
+    if count > 0 {
+        let forget = Command::Symbols { action: SymbolsAction::Clear };
+        Action::Do(id, forget).widget(ui, egui::Button::new("Forget names"), true, asked);
+        let text = format!("{count} names");
+        ui.label(RichText::new(text).small().color(theme::colours().weak));
     }
 }
