@@ -13,6 +13,7 @@ pub mod profile;
 pub mod resources;
 pub mod scheduler;
 pub mod session;
+pub mod snapshot;
 pub mod sound;
 pub mod stats;
 pub mod trace;

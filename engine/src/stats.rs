@@ -5,7 +5,7 @@ use std::time::Duration;
 use hardware::bus::WindowCount;
 use serde::Serialize;
 
-use crate::machine::{CpuCounts, NetworkStats, Timer};
+use crate::machine::{CpuCounts, DeviceWork, DriveWork, NetworkStats, Timer};
 use crate::sound::SoundStats;
 
 /// Everything counted since the machine was started.
@@ -35,6 +35,10 @@ pub struct Stats {
     pub network: Option<NetworkStats>,
     /// Where sound goes, and how well.
     pub sound: SoundStats,
+    /// What each device has done, and how long the guest's accesses to it took.
+    pub work: Vec<DeviceWork>,
+    /// What each drive has done, and how long the host took for it.
+    pub drives: Vec<DriveWork>,
     /// The guest's timers and the host's.
     pub timers: TimerCounts,
     /// What the host's kernel counts by itself (KVM): exits that never come out of it among them, over all vCPUs.

@@ -162,6 +162,7 @@ guests! {
     code_stores;
     cpuid;
     dma;
+    #[own] fill_disk;
     gates;
     ide_absent;
     #[own] ide_disk;
@@ -296,6 +297,21 @@ fn ide_disk() {
             guest.wait_pass(PATIENCE);
             let written = std::fs::read(disk.borrow().path()).expect("the disk");
             assert_eq!(written[5 * 512..5 * 512 + 4], 0xFEED_C0DEu32.to_le_bytes(), "{platform:?}");
+        },
+    );
+}
+
+#[test]
+fn fill_disk() {
+    let disk = RefCell::new(tempfile::NamedTempFile::new().expect("a temporary file"));
+    case("fill_disk").each(
+        || with_disk(&disk, &[]),
+        |guest, platform| {
+            guest.wait_pass(PATIENCE);
+            let written = std::fs::read(disk.borrow().path()).expect("the disk");
+            let good =
+                |(n, sector): (usize, &[u8])| sector.chunks(2).all(|word| word == (n as u16).to_le_bytes());
+            assert!(written.chunks(512).enumerate().all(good), "{platform:?}");
         },
     );
 }

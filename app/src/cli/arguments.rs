@@ -10,6 +10,7 @@ use engine::profile::{DiskBus, Firmware, Network, Nic, Size};
 use engine::sound::{Audio, SoundCards};
 use storage::Format;
 
+use super::snapshot::SnapshotCommand;
 use crate::control::ControlArguments;
 
 /// A desktop virtual machine monitor you can see through.
@@ -54,6 +55,12 @@ pub enum Command {
     },
     /// Look at and change machines that run: `vitrine ctl [NAME] COMMAND`.
     Ctl(ControlArguments),
+    /// Save machines that run, and put them back: all of it, memory, devices and disks.
+    Snapshot {
+        /// What to do.
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
     /// Say what this host offers, and how to mend what is missing.
     Doctor,
     /// Make, look at, convert, resize, check and merge disk images.
@@ -131,7 +138,7 @@ pub enum DiskCommand {
 }
 
 /// What a machine is made of.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct MachineArguments {
     /// Who executes the guest's instructions: auto, kvm or soft.
     #[arg(long, value_name = "auto|kvm|soft")]
@@ -223,6 +230,16 @@ pub struct RunArguments {
     pub targets: Vec<PathBuf>,
     #[command(flatten)]
     pub machine: MachineArguments,
+    /// Continue from this snapshot of the machine.
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "fresh")]
+    pub resume: Option<String>,
+    /// Start anew, and give up the state the machine was suspended in.
+    #[arg(long)]
+    pub fresh: bool,
+    /// When the run is ended from outside (window closed, Ctrl-C, SIGTERM, time over), save the machine: its next
+    /// start continues it. A saved machine in a window does so without being asked.
+    #[arg(long)]
+    pub suspend_on_quit: bool,
     /// No window.
     #[arg(long)]
     pub headless: bool,

@@ -9,6 +9,7 @@ mod run;
 mod saved;
 pub mod script;
 mod serial;
+mod snapshot;
 mod several;
 mod target;
 mod watch;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
         Some(Command::Delete { name }) => saved::delete(&name),
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Ctl(arguments)) => crate::control::client::control(&arguments),
+        Some(Command::Snapshot { command }) => snapshot::snapshot(command),
         Some(Command::Disk { command }) => disk::disk(&command),
     };
     crate::control::withdraw();

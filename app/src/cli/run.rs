@@ -17,8 +17,9 @@ use super::player::{self, Player, Script};
 use super::serial::{Matcher, OutFile, SerialLog, Terminal};
 use super::watch::{Verdict, Watch};
 use super::{console, script, serial, several, status, target};
-use crate::control::{debug, gdb};
-use crate::running::{Running, engine_starter};
+use crate::control::{debug, gdb, saved};
+use crate::running::Running;
+use crate::running::launch::{Beginning, launch};
 use crate::window;
 use crate::{outputs, report};
 
@@ -40,7 +41,16 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
         [one] => Some(one.as_path()),
         _ => return several::run(arguments),
     };
-    let profile = target::resolve(&Library::of_user(), target, &arguments.machine)?;
+    let library = Library::of_user();
+    let profile = match &arguments.resume {
+        Some(name) => target::saved(&library, target, name, &arguments.machine)?,
+        None => target::resolve(&library, target, &arguments.machine)?,
+    };
+    let beginning = match &arguments.resume {
+        Some(name) => Beginning::Snapshot(name.clone()),
+        None if arguments.fresh => Beginning::Anew,
+        None => Beginning::Usual,
+    };
     let mut watch = watch(arguments)?;
     check_outputs(arguments)?;
     if !arguments.headless {
@@ -54,7 +64,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
         outlets.sound = Some(Output::none());
     }
     outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
-    let machine = engine_starter()(&profile, outlets)?;
+    let machine = launch(&profile, &beginning, outlets)?;
     if let Some(address) = arguments.gdb {
         let at = gdb::start(&*machine, address, arguments.gdb_i386).inspect_err(|_| machine.power_off())?;
         console::tell(&gdb::told(at));
@@ -198,7 +208,11 @@ pub(super) fn finish(
     }
     let last_screen =
         matches!(verdict, Verdict::TimeOver(_) | Verdict::Failed(_)).then(|| report::screen(&**machine));
+    let mut suspended = None;
     if !matches!(machine.state(), RunState::Ended(_)) {
+        if is_to_be_suspended(arguments, &**machine) {
+            suspended = machine.session().map(saved::suspend);
+        }
         machine.power_off();
         machine.wait(SWITCH_OFF);
     }
@@ -208,13 +222,28 @@ pub(super) fn finish(
     }
     written.extend(files.iter().map(OutFile::ensure));
     drop(terminal);
+    let verdict = match suspended {
+        Some(Ok(answer)) => {
+            console::tell(&answer.text);
+            Verdict::Suspended
+        }
+        Some(Err(reason)) => {
+            written.push(Err(format!("the machine was not saved, and is lost: {reason}")));
+            verdict
+        }
+        None => verdict,
+    };
     match &verdict {
         Verdict::Crashed(crash) => console::tell(&report::crash(crash)),
         Verdict::TimeOver(reason) | Verdict::Failed(reason) => console::tell(reason),
         Verdict::Interrupted => console::tell("interrupted"),
-        Verdict::PoweredOff | Verdict::Came(_) | Verdict::Played | Verdict::DebugExit(_) => {}
+        Verdict::PoweredOff
+        | Verdict::Came(_)
+        | Verdict::Played
+        | Verdict::Suspended
+        | Verdict::DebugExit(_) => {}
     }
-    if let Some(screen) = last_screen {
+    if let Some(screen) = last_screen.filter(|_| verdict != Verdict::Suspended) {
         console::tell_plain(&screen);
     }
     let failures: Vec<String> = written.into_iter().filter_map(Result::err).collect();
@@ -223,6 +252,14 @@ pub(super) fn finish(
         status::SUCCESS if !failures.is_empty() => Ok(status::ERROR),
         status => Ok(status),
     }
+}
+
+/// Whether a machine that runs on is saved as its run ends: where that was asked for, and where a person closes the
+/// window of a machine of the library.
+fn is_to_be_suspended(arguments: &RunArguments, machine: &dyn Running) -> bool {
+    let in_library = || Library::of_user().load(&machine.profile().name).is_ok();
+    let is_named = arguments.targets.first().is_some_and(|target| !target.exists());
+    arguments.suspend_on_quit || (!arguments.headless && is_named && in_library())
 }
 
 /// A flag that Ctrl-C and a request to terminate raise, so that the run still ends in order.

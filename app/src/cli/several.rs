@@ -141,6 +141,7 @@ fn in_words(verdict: &Verdict) -> String {
         Verdict::Crashed(_) => "crashed".to_owned(),
         Verdict::DebugExit(value) => format!("debug exit {value}"),
         Verdict::Failed(_) => "failed".to_owned(),
+        Verdict::Suspended => "suspended".to_owned(),
         Verdict::Interrupted => "interrupted".to_owned(),
     }
 }

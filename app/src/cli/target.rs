@@ -4,6 +4,7 @@ use std::path::Path;
 
 use engine::library::{Library, LibraryError};
 use engine::profile::{Direct, Firmware, Network, Profile};
+use engine::snapshot::{SnapshotError, States, Which};
 use engine::sound::Audio;
 
 use super::arguments::MachineArguments;
@@ -21,6 +22,33 @@ pub fn resolve(
     };
     apply(&mut profile, machine)?;
     check(&profile)?;
+    Ok(profile)
+}
+
+/// The profile of a snapshot of the machine that `target` names. It is made of what it was saved with.
+pub fn saved(
+    library: &Library,
+    target: Option<&Path>,
+    snapshot: &str,
+    machine: &MachineArguments,
+) -> Result<Profile, String> {
+    let target = target.ok_or("name the machine that is to be continued")?;
+    let host =
+        MachineArguments { backend: machine.backend, interrupts: machine.interrupts, ..Default::default() };
+    if *machine != host {
+        return Err(
+            "a machine is continued with the parts it was saved with; only --backend and --interrupts may \
+                    be others"
+                .to_owned(),
+        );
+    }
+    let name = if target.exists() { boot::name_for(target) } else { target.to_string_lossy().into_owned() };
+    let told = |error: SnapshotError| error.to_string();
+    let head =
+        States::of(library, &name).and_then(|states| states.head(Which::Snapshot(snapshot))).map_err(told)?;
+    let mut profile = Profile { name, ..head.profile };
+    profile.backend = machine.backend.unwrap_or_default();
+    set(&mut profile.interrupts, &machine.interrupts);
     Ok(profile)
 }
 

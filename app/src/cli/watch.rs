@@ -35,13 +35,15 @@ pub enum Verdict {
     Failed(String),
     /// The user ended it.
     Interrupted,
+    /// It was saved as the run ended: its next start continues it.
+    Suspended,
 }
 
 impl Verdict {
     /// The exit status.
     pub fn status(&self) -> u8 {
         match self {
-            Verdict::PoweredOff | Verdict::Came(_) | Verdict::Played => status::SUCCESS,
+            Verdict::PoweredOff | Verdict::Came(_) | Verdict::Played | Verdict::Suspended => status::SUCCESS,
             Verdict::TimeOver(_) => status::TIME_OVER,
             Verdict::Crashed(_) => status::CRASHED,
             Verdict::DebugExit(value) => value << 1 | 1,
@@ -184,6 +186,9 @@ fn tell_notes(machine: &dyn Running) {
         match event {
             Event::Note(note) => console::tell(&note),
             Event::Stopped(stopped) => console::tell(&stopped.in_words()),
+            Event::Hindered(reason) => {
+                console::tell(&format!("{reason}: the machine waits, and goes on when there is room"));
+            }
             Event::Reset | Event::State(_) => {}
         }
     }

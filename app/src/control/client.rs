@@ -60,6 +60,15 @@ pub fn control(arguments: &ControlArguments) -> Result<u8, String> {
     }
 }
 
+/// Asks the running machine called `machine`; `None` if there is none.
+pub fn request(machine: &str, command: Command) -> Option<Result<Answer, String>> {
+    let peers = socket::connect_all(&socket::folder()).into_iter();
+    let mut peers = peers.map(|stream| Peer(BufReader::new(stream)));
+    let mut peer =
+        peers.find_map(|mut peer| peer.machines().iter().any(|name| name == machine).then_some(peer))?;
+    Some(peer.ask(&Request { machine: Some(machine.to_owned()), command }))
+}
+
 fn once(peers: &mut [Peer], arguments: &ControlArguments) -> Result<u8, String> {
     let command = arguments.command.clone();
     if arguments.machine.is_none()
@@ -92,6 +101,7 @@ fn once(peers: &mut [Peer], arguments: &ControlArguments) -> Result<u8, String> 
         show(&Answer { text: texts.join("\n"), json }, arguments.json);
         return Ok(0);
     }
+    let command = absolute(command);
     if let Command::Registers { compare, cpu, .. } = &command
         && !compare.is_empty()
     {
@@ -169,6 +179,15 @@ fn state(peers: &mut [Peer], machine: Option<&str>, text: &str, is_now: bool) ->
     let request = Request { machine: target.map(str::to_owned), command };
     let answer = peer_for(peers, target)?.ask(&request)?;
     serde_json::from_value(answer.json["registers"].clone()).map_err(|error| error.to_string())
+}
+
+/// Paths are meant from here, not from where the machine was started.
+fn absolute(command: Command) -> Command {
+    match command {
+        Command::Insert { drive, file } => Command::Insert { drive, file: crate::boot::absolute(&file) },
+        Command::Screenshot { path } => Command::Screenshot { path: crate::boot::absolute(&path) },
+        other => other,
+    }
 }
 
 /// The Vitrine that runs the machine.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::debug::{BreakAction, StepArguments, SymbolsAction};
 use super::gdb::GdbAction;
+use super::parts::Cable;
+use super::saved::SnapshotRequest;
 
 /// `vitrine ctl`.
 #[derive(Args, Debug)]
@@ -220,6 +222,35 @@ pub enum Command {
         #[command(subcommand)]
         act: TraceAct,
     },
+    /// Save the machine in a snapshot, list those there are, and put it back.
+    Snapshot {
+        /// What to do.
+        #[command(subcommand)]
+        what: SnapshotRequest,
+    },
+    /// Save the machine and switch it off; its next start continues it.
+    Suspend,
+    /// The drives whose media can be changed, with what is in them.
+    Drives,
+    /// Put an image (for the CD drive, also a folder) into a drive.
+    Insert {
+        /// cdrom or floppy.
+        drive: String,
+        /// The image.
+        file: PathBuf,
+    },
+    /// Take out what is in a drive.
+    Eject {
+        /// cdrom or floppy.
+        drive: String,
+    },
+    /// Plug the network cable in, or out.
+    Cable {
+        /// on or off.
+        state: Cable,
+    },
+    /// What each device has done, and how long it took.
+    Devices,
     /// The screen as text.
     Screen,
     /// Write the screen as a PNG.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use cpu::Registers;
 use engine::inspect::{self, bits, code, descriptor, exception, summary, task};
 use engine::profile::LostTicks;
-use engine::session::{Ending, RunState};
+use engine::session::{Ending, RunState, Session};
 use hardware::input::Key;
 use serde_json::{Value, json};
 
 use super::command::Table;
-use super::{Answer, Command, Registry, Request, debug, edit, gdb, resources, trace};
+use super::{Answer, Command, Registry, Request, debug, edit, gdb, parts, resources, saved, trace};
 use crate::cli::script;
 use crate::running::Running;
 use crate::{outputs, report};
@@ -61,6 +61,13 @@ pub fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answe
         Command::History { on, memory } => return debug::history(machine, *on, *memory),
         Command::Symbols { action } => return debug::symbols(machine, action),
         Command::Gdb { action } => return gdb::serve(machine, action),
+        Command::Snapshot { what } => return saved::execute(real(machine)?, what),
+        Command::Suspend => return saved::suspend(real(machine)?),
+        Command::Drives => return parts::drives(real(machine)?),
+        Command::Insert { drive, file } => return parts::insert(real(machine)?, drive, file),
+        Command::Eject { drive } => return parts::eject(real(machine)?, drive),
+        Command::Cable { state } => return parts::cable(real(machine)?, *state),
+        Command::Devices => return parts::devices(real(machine)?),
         question => return tell(name, machine, question),
     }
     Ok(Answer::done())
@@ -75,6 +82,11 @@ pub fn begin(name: &str, machine: &dyn Running, command: &Command) -> Result<Ans
         other => return one(name, machine, other),
     }
     Ok(Answer::done())
+}
+
+/// The engine's machine.
+fn real(machine: &dyn Running) -> Result<&Session, String> {
+    machine.session().ok_or_else(|| "only a real machine has that".to_owned())
 }
 
 /// Presses keys together and lets them go.
@@ -128,6 +140,10 @@ fn status(name: &str, machine: &dyn Running) -> Value {
         RunState::Ended(Ending::DebugExit(value)) => ("off", Some(format!("debug exit {value}"))),
         RunState::Ended(Ending::Crashed(_)) => ("crashed", Some("triple fault".to_owned())),
         RunState::Ended(Ending::Failed(reason)) => ("failed", Some(reason)),
+    };
+    let (state, reason) = match machine.session().and_then(Session::hindrance) {
+        Some(hindrance) => ("waiting", Some(hindrance)),
+        None => (state, reason),
     };
     let stats = machine.stats();
     let allotment = machine.allotment();

@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 pub mod fake;
+pub mod launch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use engine::profile::{LostTicks, Profile};
 use engine::resources::{MachineId, Throttles};
 use engine::scheduler::Allotment;
 use engine::session::{Ending, Event, Outlets, RunState, Session};
-use engine::sound::{Audio, SoundStatus};
+use engine::sound::SoundStatus;
 use engine::stats::Stats;
 use engine::trace::Trace;
 use hardware::input::Key;
@@ -102,7 +103,8 @@ pub trait Running: Send + Sync {
     fn set_muted(&self, source: Option<&str>, muted: bool) -> bool;
     /// Counters and times so far.
     fn stats(&self) -> Stats;
-    /// The session behind it, if it is a real machine: for debugging.
+    /// The engine's session, for what only a real machine has: debugging, saved states, drives, cables. A pretended one
+    /// has none.
     fn session(&self) -> Option<&Session> {
         None
     }
@@ -113,24 +115,7 @@ pub type Starter = Arc<dyn Fn(&Profile, Outlets) -> Result<Arc<dyn Running>, Str
 
 /// The starter that starts real machines.
 pub fn engine_starter() -> Starter {
-    Arc::new(|profile, mut outlets| {
-        if outlets.sound.is_none() {
-            let audio = profile.audio.as_ref().unwrap_or(&Audio::Host);
-            outlets.sound = Some(crate::audio::open(audio)?);
-        }
-        match Session::start(profile, outlets) {
-            Ok(session) => {
-                let machine = Arc::new(session) as Arc<dyn Running>;
-                if let Err(reason) = crate::control::offer(&machine) {
-                    crate::cli::console::tell(&format!(
-                        "machines cannot be controlled from outside: {reason}"
-                    ));
-                }
-                Ok(machine)
-            }
-            Err(error) => Err(error.to_string()),
-        }
-    })
+    Arc::new(|profile, outlets| launch::launch(profile, &launch::Beginning::Usual, outlets))
 }
 
 impl Running for Session {

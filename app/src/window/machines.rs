@@ -285,7 +285,7 @@ impl Machines {
             if let Life::On(machine) = &entry.life {
                 for event in machine.events() {
                     // Which backend runs it stands in the status line already.
-                    if let Event::Note(note) = event
+                    if let Event::Note(note) | Event::Hindered(note) = event
                         && note != machine.backend_note()
                     {
                         notices.push(format!("{}: {note}", entry.name));
@@ -313,12 +313,18 @@ impl Machines {
         }
     }
 
-    /// Pulls the plug of all machines, as the window closes.
+    /// Suspends the saved machines and pulls the plug of the others, as the window closes.
     pub fn power_off_all(&mut self) {
         for entry in &self.entries {
             if let Some(machine) = entry.machine()
                 && entry.is_alive()
             {
+                // A saved machine goes on from here at its next start; one that cannot be saved is lost as before.
+                if entry.origin == Origin::Saved
+                    && let Some(session) = machine.session()
+                {
+                    let _ = crate::control::saved::suspend(session);
+                }
                 machine.power_off();
                 machine.wait(std::time::Duration::from_secs(2));
             }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
 use crate::access::{At, Width};
 use crate::device::{Device, Shared};
+use crate::histogram::{Histogram, Summary};
 
 /// One of the two address spaces a CPU can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -99,6 +101,9 @@ struct Window {
     spec: WindowSpec,
     reads: AtomicU64,
     writes: AtomicU64,
+    bytes: AtomicU64,
+    /// How long accesses took, in host nanoseconds: of one access in [`TIMED`].
+    times: Histogram,
 }
 
 #[derive(Clone, Default)]
@@ -112,6 +117,9 @@ struct Table {
 
 /// Hears of accesses.
 pub type Tracer = Box<dyn Fn(Traced) + Send + Sync>;
+
+/// One access in so many is timed: reading the host's clock takes as long as many an access.
+const TIMED: u64 = 8;
 
 /// The buses of one machine.
 #[derive(Default)]
@@ -147,6 +155,8 @@ impl Bus {
                 spec,
                 reads: AtomicU64::new(0),
                 writes: AtomicU64::new(0),
+                bytes: AtomicU64::new(0),
+                times: Histogram::default(),
             }));
             table.bases.push(base);
             WindowId(table.windows.len() - 1)
@@ -172,8 +182,8 @@ impl Bus {
         let table = self.table.load();
         let value = match table.find(space, address) {
             Some((window, offset)) if offset + width.bytes() <= window.spec.length => {
-                window.reads.fetch_add(1, Ordering::Relaxed);
-                window.read(offset, width, cpu)
+                let nth = window.reads.fetch_add(1, Ordering::Relaxed);
+                window.timed(nth, width, || window.read(offset, width, cpu))
             }
             Some(_) => bytes_of(width, |n| table.read_byte(space, address.wrapping_add(n), cpu)),
             None if table.any_in(space, address, width) => {
@@ -195,8 +205,8 @@ impl Bus {
         self.trace(&table, Traced { space, address, width, value, write: true, cpu, window: None });
         match table.find(space, address) {
             Some((window, offset)) if offset + width.bytes() <= window.spec.length => {
-                window.writes.fetch_add(1, Ordering::Relaxed);
-                window.write(offset, width, value, cpu);
+                let nth = window.writes.fetch_add(1, Ordering::Relaxed);
+                window.timed(nth, width, || window.write(offset, width, value, cpu));
             }
             None if !table.any_in(space, address, width) => {
                 self.unclaimed_writes.fetch_add(1, Ordering::Relaxed);
@@ -233,6 +243,22 @@ impl Bus {
             writes: window.writes.load(Ordering::Relaxed),
         };
         table.windows.iter().zip(&table.bases).map(count).collect()
+    }
+
+    /// For each device, over all its windows: its name, the bytes moved by accesses, and how long these took, in host
+    /// nanoseconds.
+    pub fn times(&self) -> Vec<(String, u64, Summary)> {
+        let table = self.table.load();
+        let mut devices: Vec<(&str, u64, Histogram)> = Vec::new();
+        for window in &table.windows {
+            let at = devices.iter().position(|(name, ..)| *name == window.name).unwrap_or_else(|| {
+                devices.push((&window.name, 0, Histogram::default()));
+                devices.len() - 1
+            });
+            devices[at].1 += window.bytes.load(Ordering::Relaxed);
+            devices[at].2.add(&window.times);
+        }
+        devices.into_iter().map(|(name, bytes, times)| (name.to_owned(), bytes, times.summary())).collect()
     }
 
     /// Accesses that nobody claimed: (reads, writes).
@@ -298,6 +324,18 @@ impl Table {
 impl Window {
     fn at(&self, offset: u64, cpu: usize) -> At {
         At { window: self.number, offset, cpu }
+    }
+
+    /// Counts the bytes of the `nth` access, and takes the time of some.
+    fn timed<R>(&self, nth: u64, width: Width, access: impl FnOnce() -> R) -> R {
+        self.bytes.fetch_add(width.bytes(), Ordering::Relaxed);
+        if !nth.is_multiple_of(TIMED) {
+            return access();
+        }
+        let begun = Instant::now();
+        let done = access();
+        self.times.record(begun.elapsed().as_nanos() as u64);
+        done
     }
 
     fn read(&self, offset: u64, width: Width, cpu: usize) -> u64 {

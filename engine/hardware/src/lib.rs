@@ -18,6 +18,7 @@ pub mod device;
 pub mod dma;
 pub mod firmware;
 pub mod floppy;
+pub mod histogram;
 pub mod ide;
 pub mod input;
 pub mod interrupts;

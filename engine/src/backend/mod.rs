@@ -1,5 +1,6 @@
 //! Backends: what executes a vCPU's instructions. One trait, served by the host's KVM and by our own CPU.
 
+pub mod features;
 pub mod kicker;
 pub mod kvm;
 pub mod soft;
@@ -13,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use kicker::{Bell, Kicker};
+
+/// Why a state cannot be taken over.
+const KERNEL_APICS: &str = "the saved machine kept its local APICs in the host's kernel: choose the same backend and \
+    interrupt mode";
 
 /// One virtual CPU, whichever backend runs it. May be run from different threads over time, by one at
 /// a time.
@@ -41,11 +46,7 @@ pub trait Vcpu: Send {
     fn load_beside(&mut self, state: &[u8]) -> Result<(), VcpuError> {
         match state {
             [] => Ok(()),
-            _ => Err(VcpuError::new(
-                VcpuErrorKind::Registers,
-                "the saved machine kept its local APICs in the host's kernel: choose the same backend and \
-                 interrupt mode",
-            )),
+            _ => Err(VcpuError::new(VcpuErrorKind::Registers, KERNEL_APICS)),
         }
     }
 

@@ -36,12 +36,13 @@ use hardware::{
 use storage::throttle::Throttle;
 
 use super::StartError;
+use super::drives::CdDrive;
 use super::input::Sockets;
-use super::lateness::LatenessSummary;
 use super::media::Media;
 use super::paravirtual::{Paravirtual, Slots};
 use super::platform::Controllers;
 use super::sata;
+use super::tally::Tally;
 use super::timers::{self, Timer};
 use super::worker::SerialOutlet;
 use crate::firmware::Firmware;
@@ -49,6 +50,7 @@ use crate::profile::{DiskBus, Nic, Profile};
 use crate::session::Outlets;
 use crate::sound::SoundCard;
 use crate::stats::LineCount;
+use hardware::histogram::Summary as LatenessSummary;
 
 /// How long a key stays down, and up, while text is typed.
 pub const KEYSTROKE: Duration = Duration::from_millis(8);
@@ -95,6 +97,10 @@ pub struct Board {
     pub paravirtual: Paravirtual,
     /// What bounds the machine's disks.
     pub disk_throttle: Arc<Throttle>,
+    /// Where the CD drive is, if there is one, and the floppy controller.
+    pub removable: (Option<CdDrive>, Shared<FloppyController>),
+    /// Interrupts of each device.
+    pub tally: Arc<Tally>,
 }
 
 /// The interrupt controllers are given the first alarm.
@@ -150,7 +156,8 @@ impl Board {
             // The alarm was not used; whoever stands here is never called.
             None => board.timed.push(shared(IsaDma::new())),
         }
-        let line = |number| Line::new(sink.clone(), number);
+        let tally = Arc::new(Tally::default());
+        let line = |number| tally.isa_line(number, Line::new(sink.clone(), number));
 
         // Timers. With the kernel's controllers the 8254 is the kernel's too.
         let (mut pit, mut pit_alarm) = (None, None);
@@ -199,7 +206,7 @@ impl Board {
         let floppy_type =
             media.floppy.as_ref().map_or(FloppyType::None, |(_, geometry)| floppy_type(geometry));
         let serial_outlet = SerialOutlet::new(outlets.serial.take());
-        let slots = Slots { wiring, interrupts: &interrupts, messages: &messages };
+        let slots = Slots { wiring, interrupts: &interrupts, messages: &messages, tally: &tally };
         let console = outlets.console.take().unwrap_or_else(|| serial_outlet.another());
         let paravirtual = Paravirtual::assemble(profile, &slots, &mut media, console)?;
         let ahci = (profile.disk_bus == DiskBus::Ahci).then(|| sata::assemble(&slots, &mut media));
@@ -207,12 +214,18 @@ impl Board {
             Some((_, bootable)) => bootable.clone(),
             None => paravirtual.disk_slots().map(boot::BootDevice::Disk).collect(),
         };
-        let boot_order = insert(media, &ide, &floppy, own_slots, ahci.is_none())?;
+        let (boot_order, ide_cd) = insert(media, &ide, &floppy, own_slots, ahci.is_none())?;
+        let cd_drive = match &ahci {
+            Some((ahci, bootable)) => Some(CdDrive::Ahci(ahci.clone(), bootable.len() - 1)),
+            None => ide_cd.map(|place| CdDrive::Ide(ide.clone(), place)),
+        };
 
         // Network card.
         let network_card = link.as_ref().map(|link| -> Shared<dyn Function> {
             let (id, alarm) = alarm();
-            let pin = interrupts.line(pci::NETWORK.0, 1);
+            let name = if profile.nic == Nic::E1000 { "e1000" } else { "virtio-net" };
+            let pin = tally.line(name, interrupts.line(pci::NETWORK.0, 1));
+            let messages = tally.messages(name, messages.clone());
             let (mac, link, memory, clock) =
                 (profile.mac_address(), link.clone(), memory.clone(), clock.clone());
             match profile.nic {
@@ -224,7 +237,7 @@ impl Board {
                 }
                 Nic::Virtio => {
                     let net = Net::new(mac, link, clock, alarm);
-                    let card = VirtioPci::new("virtio-net", net, memory, pin, messages.clone()).install(bus);
+                    let card = VirtioPci::new("virtio-net", net, memory, pin, messages).install(bus);
                     board.add_timed(&card, id);
                     card
                 }
@@ -356,6 +369,8 @@ impl Board {
             video,
             paravirtual,
             disk_throttle,
+            removable: (cd_drive, floppy),
+            tally,
         })
     }
 
@@ -384,12 +399,16 @@ impl Board {
     }
 
     /// Puts every device into a state that [`Board::save`] gave on a machine of the same profile.
-    pub fn load(&self, states: &[(String, Vec<u8>)]) -> Result<(), LoadError> {
-        let load =
-            |(device, (_, state)): (&Shared<dyn Device>, &(String, Vec<u8>))| device.lock().load(state);
-        self.devices.iter().zip(states).try_for_each(load)?;
+    pub fn load<'a>(&self, states: impl Iterator<Item = &'a [u8]> + Clone) -> Result<(), LoadError> {
+        let load = |(device, state): (&Shared<dyn Device>, &[u8])| device.lock().load(state);
+        self.devices.iter().zip(states.clone()).try_for_each(load)?;
         // The interrupt controllers stand first, and have seen the others' lines move to their places since.
         self.devices.iter().zip(states).take(1).try_for_each(load)
+    }
+
+    /// The names of all devices, in the order in which they are saved.
+    pub fn names(&self) -> Vec<String> {
+        self.devices.iter().map(|device| device.lock().name().to_owned()).collect()
     }
 
     /// Puts the VGA into its 80x25 text mode, for programs that start without firmware.
@@ -467,17 +486,17 @@ impl Board {
     }
 }
 
-/// Puts the media into their drives; gives the order to boot them in: floppy, disks, CD. `own_slots` boots what
-/// controllers in slots of their own have; an IDE CD drive is there unless they have one.
+/// Puts the media into their drives; gives the order to boot them in (floppy, disks, CD), and where the CD drive is.
+/// `own_slots` boots what controllers in slots of their own have; an IDE CD drive is there unless they have one.
 fn insert(
     media: Media,
     ide: &Shared<IdeController>,
     floppy: &Shared<FloppyController>,
     own_slots: Vec<boot::BootDevice>,
     has_cd_drive: bool,
-) -> Result<Vec<boot::BootDevice>, StartError> {
+) -> Result<(Vec<boot::BootDevice>, Option<Position>), StartError> {
     let mut order = Vec::new();
-    if let Some((disk, _)) = media.floppy {
+    if let Some((Some(disk), _)) = media.floppy {
         floppy.lock().insert(0, disk).map_err(|error| StartError::Disk(error.to_string()))?;
         order.push(boot::BootDevice::Floppy(0));
     }
@@ -495,7 +514,7 @@ fn insert(
         ide.attach_optical(cd_place, media.cdrom);
         order.push(boot_device(cd_place));
     }
-    Ok(order)
+    Ok((order, has_cd.then_some(cd_place)))
 }
 
 fn boot_device(place: Position) -> boot::BootDevice {

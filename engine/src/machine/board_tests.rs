@@ -39,8 +39,9 @@ fn board_on(disk_bus: DiskBus) -> (Board, Wiring) {
     let media = Media {
         disks: vec![Box::new(disk)],
         cdrom: None,
-        floppy: Some((Box::new(floppy), storage::floppy::FloppyGeometry::HD_1440K)),
+        floppy: Some((Some(Box::new(floppy)), storage::floppy::FloppyGeometry::HD_1440K)),
         throttle: storage::throttle::Throttle::new(Default::default(), |_| false),
+        ports: Vec::new(),
     };
     let clock = wiring.clock.clone();
     let controllers =
@@ -101,7 +102,7 @@ fn every_device_takes_its_state_back_after_any_accesses() {
     wiring.clock.set(now);
     let names = board.devices.iter().map(|device| device.lock().name().to_owned());
     let states: Vec<(String, Vec<u8>)> = names.zip(before.iter().cloned()).collect();
-    board.load(&states).unwrap();
+    board.load(states.iter().map(|(_, state)| state.as_slice())).unwrap();
     for (device, state) in board.devices.iter().zip(&before) {
         let device = device.lock();
         assert!(&device.save() == state, "{} differs", device.name());

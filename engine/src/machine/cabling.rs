@@ -124,6 +124,11 @@ impl Network {
         self.recorder.set_up(plugged);
     }
 
+    /// Whether the cable is plugged in.
+    pub fn is_plugged(&self) -> bool {
+        self.recorder.is_up()
+    }
+
     /// What has passed.
     pub fn stats(&self) -> NetworkStats {
         NetworkStats {

@@ -69,7 +69,8 @@ impl Machine {
         }
         turns.set_position(checkpoint.position.clone()); // devices look at the time as they load
         self.memory.set_contents(&checkpoint.memory).map_err(|error| format!("guest memory: {error}"))?;
-        self.board.load(&checkpoint.devices).map_err(|error| error.to_string())?;
+        let devices = checkpoint.devices.iter().map(|(_, state)| state.as_slice());
+        self.board.load(devices).map_err(|error| error.to_string())?;
         for (cpu, state) in self.cpus.iter().zip(&checkpoint.cpus) {
             cpu.set_state(state).map_err(|error| error.to_string())?;
         }

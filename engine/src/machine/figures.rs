@@ -1,10 +1,11 @@
 //! What a machine counts and measures, to be read while it runs.
 
+use hardware::histogram::Histogram;
+
 use super::edges::Edge;
-use super::lateness::Lateness;
 use super::recent::{self, Told};
 use super::virtual_cpu::CpuCounts;
-use super::{Machine, Network};
+use super::{Machine, Network, tally};
 use crate::stats::{self, ExitCounts, KernelCount, PortCount, Stats, TimerCounts};
 
 impl Machine {
@@ -41,6 +42,8 @@ impl Machine {
             interrupts: self.board.line_counts(),
             network: self.network.as_ref().map(Network::stats),
             sound: self.sound.stats(),
+            work: tally::of_devices(&self.bus, &self.board.tally),
+            drives: self.drives.work(),
             timers: TimerCounts {
                 guest: self.board.timers(self.clock.now(), |alarm| self.lateness[alarm].summary()),
                 guest_8254_edges: edges,
@@ -72,7 +75,7 @@ impl Machine {
     /// nanoseconds, deadlines).
     pub fn lateness_histograms(&self) -> Vec<(String, Vec<(u64, u64)>)> {
         let names = self.board.timed.iter().map(|device| device.lock().name().to_owned());
-        names.zip(self.lateness.iter().map(Lateness::histogram)).collect()
+        names.zip(self.lateness.iter().map(Histogram::histogram)).collect()
     }
 
     /// What its vCPUs are to the scheduler's log of slices.

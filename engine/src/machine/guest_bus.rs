@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use cpu::{GuestBus, HostPage};
 use hardware::interrupts::Fabric;
@@ -23,8 +22,8 @@ pub struct MachineBus {
     memory: Arc<Memory>,
     bus: Arc<Bus>,
     clock: Clock,
-    /// Wall time at guest time 0, since 1970.
-    started: Duration,
+    /// Wall time at guest time 0, in nanoseconds since 1970.
+    started_ns: Arc<AtomicU64>,
     /// `None` when the interrupt controllers live in the host's kernel.
     fabric: Option<Arc<Fabric>>,
     cpu: usize,
@@ -72,12 +71,12 @@ fn count(counter: &AtomicU64) {
 }
 
 impl MachineBus {
-    /// The bus of vCPU `cpu`. `started` is the wall time at guest time 0, since 1970.
+    /// The bus of vCPU `cpu`. `started_ns` is the wall time at guest time 0, in nanoseconds since 1970.
     pub fn new(
         memory: Arc<Memory>,
         bus: Arc<Bus>,
         clock: Clock,
-        started: Duration,
+        started_ns: Arc<AtomicU64>,
         fabric: Option<Arc<Fabric>>,
         cpu: usize,
         exits: Arc<Exits>,
@@ -87,7 +86,7 @@ impl MachineBus {
             bus,
             trace: Trace::new(clock.clone(), &[], Vec::new()),
             clock,
-            started,
+            started_ns,
             fabric,
             cpu,
             exits,
@@ -242,7 +241,7 @@ impl GuestBus for MachineBus {
     }
 
     fn wall_clock_at_zero_ns(&self) -> u64 {
-        self.started.as_nanos() as u64
+        self.started_ns.load(Ordering::Relaxed)
     }
 
     fn read_apic_msr(&self, index: u32) -> Option<u64> {

@@ -7,11 +7,12 @@ use hardware::Shared;
 use hardware::chipset::power::PowerManagement;
 use hardware::input::{I8042, Key};
 use hardware::serial::SerialPort;
+use serde::{Deserialize, Serialize};
 
 use super::board;
 
 /// Something from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// A key goes down or up.
     Key(Key, bool),
@@ -39,7 +40,7 @@ pub struct Sockets {
 }
 
 /// Inputs that have come and are not yet with their devices, and those that are to come.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Inbox {
     waiting: VecDeque<Input>,
     bytes: VecDeque<u8>,

@@ -5,21 +5,24 @@ mod board;
 mod cabling;
 mod checkpoint;
 mod debugging;
+mod drives;
 mod edges;
 mod figures;
 mod guest_bus;
 mod holding;
 mod input;
-mod lateness;
 mod media;
 mod operator;
 mod paravirtual;
 mod past;
 mod pci_setup;
 mod platform;
+mod port;
 mod recent;
 mod sata;
 mod screen;
+mod state;
+mod tally;
 mod timekeeper;
 mod timeline;
 mod timers;
@@ -29,11 +32,12 @@ mod wires;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use cpu::{Pins, Registers};
 use display::sound::Mixer;
+use hardware::histogram::Histogram as Lateness;
 use hardware::interrupts::fabric::Witness;
 use hardware::{Alarms, Bus, Clock, Memory, Requests};
 use parking_lot::Mutex;
@@ -51,9 +55,9 @@ use crate::stats;
 use crate::trace::Trace;
 use board::{Board, Wiring};
 use cabling::Network;
+use drives::Drives;
 use edges::Edges;
 use guest_bus::Exits;
-use lateness::Lateness;
 use media::Media;
 use paravirtual::Paravirtual;
 use platform::Platform;
@@ -65,12 +69,17 @@ use wires::{CpuWires, Wires};
 pub use balloon::BalloonHandle;
 pub use cabling::NetworkStats;
 pub use checkpoint::{Checkpoint, Fingerprint};
+pub use drives::Drive;
 pub use edges::Edge;
 pub use guest_bus::MachineBus;
+pub use hardware::histogram::Summary as LatenessSummary;
 pub use input::{Input, Stamped};
-pub use lateness::LatenessSummary;
+pub use media::{CDROM, FLOPPY, Fronts};
 pub use past::Moment;
+pub use port::{DriveWork, Medium, Port};
 pub use recent::{Access, Told};
+pub use state::{Bytes, MachineState};
+pub use tally::DeviceWork;
 pub use timeline::STEP_NS;
 pub use timers::Timer;
 pub use turns::{EPOCH, PULSE_NS, Pulse, TURN};
@@ -113,7 +122,10 @@ pub struct Machine {
     memory: Arc<Memory>,
     bus: Arc<Bus>,
     clock: Clock,
+    /// Wall time at guest time 0, in nanoseconds since 1970.
+    started_ns: Arc<AtomicU64>,
     board: Board,
+    drives: Drives,
     network: Option<Network>,
     sound: Sound,
     image: Option<Image>,
@@ -157,12 +169,15 @@ impl Machine {
         }
         let memory = Memory::new(profile.memory.bytes(), board::EXTRA_BYTES).map_err(StartError::Memory)?;
         let firmware = find_firmware(profile)?;
-        let media = Media::open(profile)?;
+        let wires = Arc::new(Wires::default());
+        let stopper = wires.clone();
+        let tell: port::Tell = Arc::new(move || stopper.wish(Wish::DiskFull));
+        let mut media = Media::open(profile, &outlets.fronts, &tell)?;
+        let ports = std::mem::take(&mut media.ports);
         let image = direct_image(profile, &memory, &media)?;
         let platform = Platform::new(profile, &memory).map_err(StartError::Backend)?;
         let network = Network::build(profile, outlets.capture.take())?;
 
-        let wires = Arc::new(Wires::default());
         let bell = Arc::new(timekeeper::Bell::default());
         let (ringer, asker, cutter) = (bell.clone(), wires.clone(), wires.clone());
         let clock = if profile.deterministic.is_some() { Clock::manual() } else { Clock::host() };
@@ -185,10 +200,13 @@ impl Machine {
         };
         let sound = Sound::new(wiring.mixer.clone(), wiring.clock.clone());
         let count = profile.cpus as usize;
-        let board = Board::assemble(profile, &wiring, firmware.as_ref(), media, &mut outlets, |alarm| {
+        let mut board = Board::assemble(profile, &wiring, firmware.as_ref(), media, &mut outlets, |alarm| {
             platform.controllers(count, &wiring.clock, alarm, Box::new(CpuWires(wires.clone())))
         })?;
         let Wiring { bus, clock, started, alarms, .. } = wiring;
+        let started_ns = Arc::new(AtomicU64::new(started.as_nanos() as u64));
+        let (cd, floppy) = (board.removable.0.take(), board.removable.1.clone());
+        let drives = Drives::new(cd, floppy, profile.snapshot, ports, board.disk_throttle.clone(), tell);
 
         let names = board.timed.iter().map(|device| device.lock().name().to_owned()).collect();
         let trace = Trace::new(clock.clone(), &bus.counts(), names);
@@ -205,7 +223,7 @@ impl Machine {
                 memory.clone(),
                 bus.clone(),
                 clock.clone(),
-                started,
+                started_ns.clone(),
                 fabric,
                 index,
                 exits.clone(),
@@ -266,7 +284,9 @@ impl Machine {
             memory,
             bus,
             clock,
+            started_ns,
             board,
+            drives,
             network,
             sound,
             image,
@@ -525,6 +545,26 @@ impl Machine {
     pub fn balloon(&self) -> Option<BalloonHandle> {
         let device = self.board.paravirtual.balloon.clone()?;
         Some(BalloonHandle::new(device, self.memory.clone()))
+    }
+
+    /// The drives.
+    pub fn drives(&self) -> &Drives {
+        &self.drives
+    }
+
+    /// Which backend runs it, and where the interrupt controllers are.
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// All guest memory.
+    pub fn shared_memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Guest time in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        self.clock.now()
     }
 
     /// The network card's cable, if there is one.

@@ -16,6 +16,7 @@ use hardware::{Messages, Shared};
 use super::StartError;
 use super::board::Wiring;
 use super::media::Media;
+use super::tally::Tally;
 use super::worker;
 use crate::profile::{DiskBus, Profile};
 use crate::session::ByteOutlet;
@@ -32,6 +33,7 @@ pub struct Slots<'a> {
     pub wiring: &'a Wiring,
     pub interrupts: &'a Arc<PciInterrupts>,
     pub messages: &'a Messages,
+    pub tally: &'a Tally,
 }
 
 /// The devices.
@@ -82,9 +84,10 @@ impl Paravirtual {
     }
 
     fn add<K: Kind>(&mut self, slots: &Slots, slot: (u8, u8), name: &str, kind: K) -> Shared<VirtioPci<K>> {
-        let line = slots.interrupts.line(slot.0, 1);
+        let line = slots.tally.line(name, slots.interrupts.line(slot.0, 1));
+        let messages = slots.tally.messages(name, slots.messages.clone());
         let Wiring { memory, bus, .. } = slots.wiring;
-        let device = VirtioPci::new(name, kind, memory.clone(), line, slots.messages.clone()).install(bus);
+        let device = VirtioPci::new(name, kind, memory.clone(), line, messages).install(bus);
         self.functions.push((slot, device.clone()));
         device
     }

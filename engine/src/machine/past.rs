@@ -78,7 +78,8 @@ impl Machine {
         position.inbox.expect(&turns.position().inbox);
         turns.set_position(position); // devices look at the time as they load
         self.memory.set_pages(&moment.memory);
-        self.board.load(&moment.devices).map_err(|error| error.to_string())?;
+        let devices = moment.devices.iter().map(|(_, state)| state.as_slice());
+        self.board.load(devices).map_err(|error| error.to_string())?;
         for (cpu, state) in self.cpus.iter().zip(&moment.cpus) {
             cpu.set_state(state).map_err(|error| error.to_string())?;
         }

@@ -7,6 +7,7 @@ use hardware::interrupts::{CpuLines, Fabric, Message, MessageSink};
 use hardware::{Alarm, Clock, LineSink, Memory, MessagePort, Messages};
 
 use super::guest_bus::TIMESTAMP_HZ;
+use crate::backend::features::Offer;
 use crate::backend::kvm::{self, Host, KvmVm};
 use crate::backend::soft::{SoftMachine, SoftVcpu};
 use crate::backend::{Backend, InterruptMode, Vcpu};
@@ -46,7 +47,8 @@ impl Platform {
             return Ok(Platform { engine, note: format!("Software CPU ({}){why}", profile.model) });
         }
         let host = Host::open().map_err(|problem| problem.to_string())?;
-        let vm = KvmVm::new(&host, memory.clone(), profile.interrupts).map_err(|error| error.to_string())?;
+        let vm = KvmVm::of_model(&host, memory.clone(), profile.interrupts, profile.model)
+            .map_err(|error| error.to_string())?;
         Ok(Platform { engine: Engine::Kvm(vm), note: format!("KVM, {} interrupts{why}", profile.interrupts) })
     }
 
@@ -65,6 +67,49 @@ impl Platform {
         match &self.engine {
             Engine::Soft(_) => Ok(()),
             Engine::Kvm(vm) => vm.reset_chips().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The state of the chips the host's kernel has; empty where it has none.
+    pub fn save_chips(&self) -> Result<Vec<u8>, String> {
+        match &self.engine {
+            Engine::Soft(_) => Ok(Vec::new()),
+            Engine::Kvm(vm) => vm.save_chips().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Takes over what [`Platform::save_chips`] gave.
+    pub fn load_chips(&self, state: &[u8]) -> Result<(), String> {
+        match &self.engine {
+            Engine::Soft(_) if state.is_empty() => Ok(()),
+            Engine::Soft(_) => {
+                Err("the saved machine had its interrupt controllers in the host's kernel".into())
+            }
+            Engine::Kvm(vm) => vm.load_chips(state).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// What the guest's time-stamp counters are counted from. Only while held.
+    pub fn timestamp(&self, clock: &Clock) -> u64 {
+        match &self.engine {
+            Engine::Soft(_) => clock.now(),
+            Engine::Kvm(vm) => vm.timestamp(),
+        }
+    }
+
+    /// Who executes, in a word, and where the interrupt controllers are.
+    pub fn kind(&self) -> (Backend, InterruptMode) {
+        match &self.engine {
+            Engine::Soft(_) => (Backend::Soft, InterruptMode::Glass),
+            Engine::Kvm(vm) => (Backend::Kvm, vm.mode()),
+        }
+    }
+
+    /// What CPUID offers to the guest.
+    pub fn offer(&self) -> Offer {
+        match &self.engine {
+            Engine::Soft(machine) => Offer::of_features(machine.model().features()),
+            Engine::Kvm(vm) => vm.offer(),
         }
     }
 

@@ -12,7 +12,7 @@ use super::paravirtual::Slots;
 pub fn assemble(slots: &Slots, media: &mut Media) -> (Shared<AhciController>, Vec<BootDevice>) {
     const FITS: &str = "the profile was checked: there are ports for all drives";
     let (slot, _) = pci::AHCI;
-    let line = slots.interrupts.line(slot, 1);
+    let line = slots.tally.line("ahci", slots.interrupts.line(slot, 1));
     let mut ahci = AhciController::new(line, slots.wiring.memory.clone());
     let disks = media.disks.drain(..).enumerate();
     let last = disks.map(|(port, disk)| ahci.plug_disk(port, disk).map(|_| port).expect(FITS)).count();

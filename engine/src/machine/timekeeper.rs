@@ -7,8 +7,9 @@ use std::time::Duration;
 use hardware::{Alarms, Clock, Device, Shared};
 use parking_lot::{Condvar, Mutex};
 
+use hardware::histogram::Histogram as Lateness;
+
 use super::edges::{Edge, Edges};
-use super::lateness::Lateness;
 use crate::debugger::Lookout;
 use crate::scheduler::Scheduler;
 use crate::trace::{Trace, What};

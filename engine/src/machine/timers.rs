@@ -8,7 +8,7 @@ use hardware::timers::pit::{HZ, Pit};
 use hardware::timers::rtc::Rtc;
 use serde::Serialize;
 
-use super::lateness::LatenessSummary;
+use hardware::histogram::Summary as LatenessSummary;
 
 /// One guest timer.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use hardware::{Alarms, Device, Shared};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use super::input::{Inbox, Input, Sockets, Stamped};
 use super::timeline::{STEP_NS, Timeline};
@@ -31,7 +32,7 @@ pub type Pulse = Box<dyn FnMut(u64) + Send>;
 pub const PULSE_NS: u64 = 1_000_000;
 
 /// Where a deterministic machine is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Position {
     /// Steps all its vCPUs have made together.
     pub steps: u64,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use cpu::{Pins, Registers, RunLimit, Segment, Signal, Stop, registers::segment};
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::guest_bus::MachineBus;
 use crate::backend::kvm::statistics::Statistics;
@@ -80,7 +80,7 @@ pub struct CpuCounts {
 }
 
 /// A vCPU that is saved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuState {
     /// Its registers.
     pub registers: Registers,
@@ -89,7 +89,7 @@ pub struct CpuState {
 }
 
 /// The multiprocessor startup state machine. Source: Intel SDM 3A, 10.4 (MP initialization).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Startup {
     waiting: bool,
     init: bool,
@@ -280,6 +280,18 @@ impl VirtualCpu {
             self.pins.raise(Signal::Nmi);
         }
         Ok(())
+    }
+
+    /// All there is of it, and what its backend keeps beside. Only while held.
+    pub fn save(&self) -> Result<(CpuState, Vec<u8>), VcpuError> {
+        let state = self.state()?;
+        Ok((state, self.backend.lock().save_beside()?))
+    }
+
+    /// Becomes what [`VirtualCpu::save`] gave, on any backend. Only while held.
+    pub fn load(&self, state: &CpuState, beside: &[u8]) -> Result<(), VcpuError> {
+        self.set_state(state)?;
+        self.backend.lock().load_beside(beside)
     }
 
     fn slice(&self, limit: RunLimit) -> Result<Next, VcpuError> {

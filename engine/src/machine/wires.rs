@@ -22,6 +22,8 @@ pub enum Wish {
     Arrived,
     /// Something it was to stop at was met.
     Stopped,
+    /// A disk of the host is full: the machine is to stand still until there is room.
+    DiskFull,
 }
 
 type Listener = Box<dyn Fn(Wish) + Send + Sync>;

@@ -2,6 +2,7 @@
 
 mod debugging;
 mod past;
+mod room;
 mod state;
 mod supervisor;
 
@@ -20,7 +21,7 @@ use crate::debugger::gdb::GdbServer;
 use crate::inspect::PhysicalMemory;
 use crate::inspect::symbols::Symbols;
 use crate::machine::{
-    BalloonHandle, Checkpoint, Edge, Fingerprint, Machine, Pulse, Stamped, StartError, Told,
+    BalloonHandle, Checkpoint, Drive, Edge, Fingerprint, Fronts, Machine, Pulse, Stamped, StartError, Told,
 };
 use crate::profile::{LostTicks, Profile};
 use crate::resources::{GrantError, MachineId, Resources, Throttles};
@@ -33,6 +34,7 @@ use supervisor::{Command, Supervisor};
 pub use debugging::Others;
 pub use past::Way;
 pub use state::{Crash, Ending, Event, RunState};
+pub(crate) use supervisor::After;
 
 /// How much slower or faster than the host's guest time may run.
 pub const TIME_RATES: std::ops::RangeInclusive<f64> = 0.01..=10.0;
@@ -74,6 +76,8 @@ pub struct Outlets {
     pub pulse: Option<Pulse>,
     /// In a deterministic machine: the past is kept within these limits from power-on, so that one can go back.
     pub history: Option<HistoryLimits>,
+    /// Images that stand in the place of those the profile names: overlays, since the machine was saved.
+    pub fronts: Fronts,
     /// In a deterministic machine: what is to come, and at which guest time, in order.
     pub planned: Vec<Stamped>,
 }
@@ -303,6 +307,54 @@ impl Session {
             machine.memory().dma_write(address, &bytes);
             Ok(())
         })
+    }
+
+    /// Has the supervisor act on the machine while it stands still: one that runs is held as long as that lasts, which
+    /// is told. `then` says what becomes of it.
+    pub(crate) fn while_still<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Machine) -> T + Send + 'static,
+        then: impl FnOnce(&T) -> After + Send + 'static,
+    ) -> Result<(T, Duration), EditError> {
+        let ended = || EditError::Refused("the machine has ended meanwhile".to_owned());
+        let (tell, told) = std::sync::mpsc::channel();
+        let (tell_pause, pause) = std::sync::mpsc::channel();
+        let act = move |machine: &Machine| {
+            let done = act(machine);
+            let after = then(&done);
+            // Nobody waits for the answer of a session that is gone.
+            let _ = tell.send(done);
+            after
+        };
+        self.0.supervisor.send(Command::Still(Box::new(act), tell_pause));
+        let done = told.recv().map_err(|_| ended())?;
+        Ok((done, pause.recv().map_err(|_| ended())?))
+    }
+
+    /// The machine behind the session.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.0.machine
+    }
+
+    /// Why a paused machine cannot go on: a full disk of the host. It goes on by itself when there is room.
+    pub fn hindrance(&self) -> Option<String> {
+        self.0.supervisor.hindrance()
+    }
+
+    /// The drives whose media can be changed, with what is in them.
+    pub fn drives(&self) -> Vec<Drive> {
+        self.0.machine.drives().removable()
+    }
+
+    /// Puts an image (or for the CD drive a folder) into `drive`, in place of what was there, while the machine runs
+    /// or stands still. The guest sees what a hand at the drive does. On an error nothing has changed.
+    pub fn insert(&self, drive: &str, path: &std::path::Path) -> Result<(), EditError> {
+        self.0.machine.drives().insert(drive, path).map_err(EditError::Refused)
+    }
+
+    /// Takes the medium out of `drive`, also one that the guest has locked.
+    pub fn eject(&self, drive: &str) -> Result<(), EditError> {
+        self.0.machine.drives().eject(drive).map_err(EditError::Refused)
     }
 
     /// Has the supervisor change a machine that stands still, in its turn; returns when that is done.

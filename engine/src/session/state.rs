@@ -58,6 +58,8 @@ pub enum Event {
     Stopped(Stopped),
     /// The guest reset itself, or the user did.
     Reset,
+    /// The machine paused by itself, and goes on by itself when it can: the host's disk is full.
+    Hindered(String),
     /// Something worth a line: which backend was chosen and why, a device's complaint.
     Note(String),
 }

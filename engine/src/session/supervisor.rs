@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub enum Command {
     PowerOff,
     /// To be done while the machine stands still; dropped if it does not.
     Edit(Edit),
+    /// To be done while the machine stands still, which it does for as long as that lasts.
+    Still(Still, Sender<Duration>),
     /// To be done while the machine stands still, for a moment if it runs.
     Arrange(Edit),
     /// To go from where a paused machine stands; whether it sets out.
@@ -54,6 +56,16 @@ pub enum Travel {
 /// A change to a machine that stands still.
 pub type Edit = Box<dyn FnOnce(&Machine) + Send>;
 
+/// What is done with a machine that stands still for it.
+pub type Still = Box<dyn FnOnce(&Machine) -> After + Send>;
+
+/// What becomes of a machine that was held for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    GoOn,
+    SwitchOff,
+}
+
 /// Everything the supervisor acts on.
 pub(super) enum Task {
     Command(Command),
@@ -72,7 +84,9 @@ pub(super) struct Shared {
 }
 
 pub(super) struct State {
-    run: RunState,
+    pub(super) run: RunState,
+    /// Why it cannot go on, while it is paused by itself.
+    pub(super) hindrance: Option<String>,
     /// The step the last [`Command::RunTo`] stopped at.
     arrived: Option<u64>,
     events: VecDeque<Event>,
@@ -91,6 +105,7 @@ impl Supervisor {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 run: RunState::Running,
+                hindrance: None,
                 arrived: None,
                 events: VecDeque::new(),
                 stopped: None,
@@ -127,6 +142,10 @@ impl Supervisor {
 
     pub fn state(&self) -> RunState {
         self.shared.state.lock().run.clone()
+    }
+
+    pub fn hindrance(&self) -> Option<String> {
+        self.shared.state.lock().hindrance.clone()
     }
 
     pub fn take_events(&self) -> Vec<Event> {
@@ -218,8 +237,14 @@ impl Worker {
             }
         }
         while ending.is_none() {
-            let deferred = self.deferred.borrow_mut().pop_front();
-            let Ok(task) = deferred.map_or_else(|| self.queue.recv(), Ok) else { break };
+            let task = match self.next_task() {
+                Ok(task) => task,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_for_room();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             ending = match task {
                 Task::Command(command) => {
                     let ending = self.command(command);
@@ -231,7 +256,11 @@ impl Worker {
             };
         }
         self.machine.hold();
+        if let Err(reason) = self.machine.drives().settle() {
+            self.tell(Event::Note(format!("{reason}: the guest's last writes are lost")));
+        }
         self.machine.retire();
+        self.machine.drives().close();
         self.shared.state.lock().done = u64::MAX;
         self.enter(RunState::Ended(ending.unwrap_or(Ending::PoweredOff)));
     }
@@ -240,15 +269,37 @@ impl Worker {
         match command {
             Command::Pause => {
                 self.machine.hold();
+                // From here on it is the user who lets it go on.
+                self.shared.state.lock().hindrance = None;
                 self.stand_still();
             }
-            Command::Resume => self.go_on(None),
+            Command::Resume => match self.machine.drives().settle() {
+                Ok(()) => {
+                    self.shared.state.lock().hindrance = None;
+                    self.go_on(None);
+                }
+                Err(reason) => self.hinder(reason),
+            },
             Command::RunTo(steps) => self.go_on(Some(steps)),
             Command::Reset => {
                 self.forget_the_past();
                 return self.reset();
             }
             Command::PowerOff => return Some(Ending::PoweredOff),
+            Command::Still(act, tell_pause) => {
+                let begun = Instant::now();
+                let runs = self.shared.state.lock().run == RunState::Running;
+                if runs {
+                    self.machine.hold();
+                }
+                let after = act(&self.machine);
+                if runs && after == After::GoOn {
+                    self.machine.release();
+                }
+                // Nobody waits for the answer of a session that is gone.
+                let _ = tell_pause.send(begun.elapsed());
+                return (after == After::SwitchOff).then_some(Ending::PoweredOff);
+            }
             Command::Edit(edit) => {
                 let is_paused = self.shared.state.lock().run == RunState::Paused;
                 if is_paused {
@@ -296,7 +347,7 @@ impl Worker {
         }
     }
 
-    fn go_on(&self, stop_at: Option<u64>) {
+    pub(super) fn go_on(&self, stop_at: Option<u64>) {
         if self.shared.state.lock().run == RunState::Paused {
             self.machine.pass_breakpoints();
             self.leave_the_past();
@@ -355,6 +406,10 @@ impl Worker {
                 } else if runs {
                     self.set_out(); // a checkpoint was due
                 }
+                None
+            }
+            Wish::DiskFull => {
+                self.await_room();
                 None
             }
             Wish::Device(Request::Reset) => self.reset(),

@@ -268,6 +268,28 @@ fn backing_path(front: &Path, name: &str) -> Option<PathBuf> {
     Some(front.parent().unwrap_or(Path::new("")).join(name))
 }
 
+/// The files that make up the image at `path`, from the front to the last it is based on; who uses them does not
+/// matter. Only a qcow2 image's are followed.
+pub fn chain(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let mut files = vec![path.to_owned()];
+    let mut is_raw = false;
+    while let Some(front) = files.last().filter(|_| !is_raw) {
+        let file = HostFile::open_unlocked(front, Access::ReadOnly)?;
+        let found = format_of(&file).map_err(|error| OpenError::from_host(front, "read", false, error))?;
+        if found != Format::Qcow2 {
+            break;
+        }
+        let header = qcow2::Header::read(&file)?;
+        let Some(behind) = header.backing_name.and_then(|name| backing_path(front, &name)) else { break };
+        if files.len() >= MAX_CHAIN || files.contains(&behind) {
+            return Err(OpenError::Chain { path: path.to_owned() });
+        }
+        is_raw = header.backing_format.as_deref() == Some("raw");
+        files.push(behind);
+    }
+    Ok(files)
+}
+
 /// The format of the file at `path`, told by its content.
 pub fn format(path: &Path) -> Result<Format, OpenError> {
     let file = HostFile::open_unlocked(path, Access::ReadOnly)?;
@@ -285,6 +307,28 @@ pub(crate) fn format_of(file: &HostFile) -> std::io::Result<Format> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_overlay_can_be_made_over_an_image_in_use_and_its_files_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mut base = RawDisk::create(&path("base.img"), 1 << 20).unwrap();
+        base.write_at(512, &[7; 512]).unwrap();
+        crate::job::create_over(&path("one.qcow2"), &path("base.img"), Format::Raw, 1 << 20).unwrap();
+        crate::job::create_over(&path("two.qcow2"), Path::new("one.qcow2"), Format::Qcow2, 1 << 20).unwrap();
+        let names = ["two.qcow2", "one.qcow2", "base.img"].map(path);
+        assert_eq!(chain(&names[0]).unwrap(), names);
+        assert_eq!(chain(&names[2]).unwrap(), names[2..]);
+        assert!(
+            matches!(Image::open(&names[0], Access::ReadWrite), Err(OpenError::Backing { .. })),
+            "in use"
+        );
+        drop(base);
+        let mut top = Image::open(&names[0], Access::ReadWrite).unwrap();
+        let mut byte = [0];
+        top.read_at(512, &mut byte).unwrap();
+        assert_eq!((byte, top.length_bytes()), ([7], 1 << 20));
+    }
 
     #[test]
     fn backing_files_are_sought_beside_their_image() {

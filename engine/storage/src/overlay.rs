@@ -47,6 +47,20 @@ impl Overlay {
         self.copied.values().map(|word| u64::from(word.count_ones())).sum::<u64>() * CLUSTER
     }
 
+    /// Calls `act` with each cluster that differs, or may differ, from the base: its place and its content.
+    pub fn each_change(&mut self, mut act: impl FnMut(u64, &[u8])) -> Result<(), DiskError> {
+        let mut clusters: Vec<u64> = self.copied.keys().flat_map(|word| word * 64..word * 64 + 64).collect();
+        clusters.retain(|cluster| self.is_copied(*cluster));
+        clusters.sort_unstable();
+        for cluster in clusters {
+            let length = self.cluster_bytes(cluster);
+            self.scratch.resize(CLUSTER as usize, 0);
+            self.file.read_exact_at(&mut self.scratch[..length], cluster * CLUSTER)?;
+            act(cluster * CLUSTER, &self.scratch[..length]);
+        }
+        Ok(())
+    }
+
     /// Forgets everything written: the disk is as its base again.
     pub fn discard(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
@@ -146,6 +160,9 @@ mod tests {
         disk.read_at(65532, &mut bytes).unwrap();
         assert_eq!(bytes, [127, 127, 0xEE, 0xEE, 0xEE, 0xEE, 128, 128]);
         assert_eq!(disk.changed_bytes(), 2 * CLUSTER);
+        let mut changes = Vec::new();
+        disk.each_change(|offset, bytes| changes.push((offset, bytes.len(), bytes[0]))).unwrap();
+        assert_eq!(changes, [(0, 65536, 0), (65536, 65536, 0xEE)]);
         disk.discard().unwrap();
         disk.read_at(65532, &mut bytes).unwrap();
         assert_eq!(bytes, [127, 127, 127, 127, 128, 128, 128, 128]);

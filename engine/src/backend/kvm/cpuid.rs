@@ -6,6 +6,9 @@
 
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
+use cpu::CpuModel;
+use cpu::soft::model::Output;
+
 use super::host::Features;
 use crate::backend::{InterruptMode, VcpuError, VcpuErrorKind};
 
@@ -25,6 +28,7 @@ pub fn leaves(
     supported: &CpuId,
     features: &Features,
     mode: InterruptMode,
+    model: CpuModel,
     index: usize,
     count: usize,
 ) -> Result<CpuId, VcpuError> {
@@ -33,6 +37,7 @@ pub fn leaves(
     for entry in &mut entries {
         restrict(entry);
         place(entry, features, mode, index as u32, count as u32);
+        cut_to(entry, model);
     }
     if mode == InterruptMode::Glass {
         let word = |at: usize| u32::from_le_bytes(SIGNATURE[at..at + 4].try_into().expect("four bytes"));
@@ -102,6 +107,38 @@ fn restrict(entry: &mut kvm_cpuid_entry2) {
         }
         // SVM.
         (0x8000_0001, _) => entry.ecx &= !(1 << 2),
+        _ => {}
+    }
+}
+
+/// Features that only make a guest safer: they stay, whichever model it asked for (IBRS, STIBP, SSBD and what tells of
+/// them in leaf 7, SDM 2A).
+const MITIGATIONS: u32 = 1 << 10 | 0b111 << 26 | 1 << 29 | 1 << 31;
+
+/// Takes away what `model` would not have. What the host lacks is not there in the first place.
+fn cut_to(entry: &mut kvm_cpuid_entry2, model: CpuModel) {
+    if model == CpuModel::Host {
+        return;
+    }
+    let wish = |output| model.wish().word(entry.function, output);
+    match (entry.function, entry.index) {
+        (1, _) => {
+            entry.ecx &= wish(Output::Ecx);
+            entry.edx &= wish(Output::Edx) | HTT; // the machine's, not the model's
+        }
+        (7, 0) => {
+            (entry.ebx, entry.ecx) = (entry.ebx & wish(Output::Ebx), entry.ecx & wish(Output::Ecx));
+            entry.edx &= wish(Output::Edx) | MITIGATIONS;
+        }
+        (7, _) => {
+            *entry =
+                kvm_cpuid_entry2 { function: 7, index: entry.index, flags: entry.flags, ..Default::default() }
+        }
+        // AMD repeats leaf 1 here.
+        (0x8000_0001, _) => {
+            entry.ecx &= wish(Output::Ecx);
+            entry.edx &= wish(Output::Edx) | model.wish().word(1, Output::Edx);
+        }
         _ => {}
     }
 }
@@ -182,7 +219,7 @@ mod tests {
             [(0, 0), (1, 0), (7, 0), (0xB, 0), (0xD, 0), (0xD, 9), (0x4000_0000, 0), (0x4000_0001, 0)];
         let all: Vec<_> = leaves_of.into_iter().map(|(f, i)| ones(f, i)).collect();
         let supported = CpuId::from_entries(&all).unwrap();
-        leaves(&supported, &features, mode, index, count).unwrap().as_slice().to_vec()
+        leaves(&supported, &features, mode, CpuModel::Host, index, count).unwrap().as_slice().to_vec()
     }
 
     fn leaf(all: &[kvm_cpuid_entry2], function: u32, index: u32) -> Option<kvm_cpuid_entry2> {
@@ -212,6 +249,29 @@ mod tests {
         assert_eq!((area.eax, area.ecx), (7, 832));
         assert_eq!(leaf(&all, 0xD, 9), None);
         assert_eq!(leaf(&all, 1, 0).unwrap().ecx >> 5 & 1, 0, "VMX");
+    }
+
+    #[test]
+    fn a_model_has_no_more_than_it_would_on_the_software_cpu() {
+        let all: Vec<_> = [(1, 0), (7, 0), (0x8000_0001, 0)].into_iter().map(|(f, i)| ones(f, i)).collect();
+        let supported = CpuId::from_entries(&all).unwrap();
+        let of = |model| {
+            let all = leaves(&supported, &FEATURES, InterruptMode::Glass, model, 0, 1).unwrap();
+            all.as_slice().to_vec()
+        };
+        let all = of(CpuModel::Pentium3);
+        let (one, ext) = (leaf(&all, 1, 0).unwrap(), leaf(&all, 0x8000_0001, 0).unwrap());
+        assert_eq!(
+            (one.edx >> 25 & 0b11, ext.edx >> 29 & 1),
+            (0b01, 0),
+            "SSE, but neither SSE2 nor long mode"
+        );
+        let seven = leaf(&of(CpuModel::X86_64V3), 7, 0).unwrap();
+        assert_eq!(
+            (seven.ebx >> 5 & 1, seven.ecx >> 8 & 1, seven.edx >> 26 & 1),
+            (1, 0, 1),
+            "AVX2, not GFNI"
+        );
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Freezer {
         Ok(())
     }
 
+    /// The host's time-stamps when it was stopped.
+    pub(super) fn timestamp(&self) -> Option<u64> {
+        self.frozen.lock().as_ref().map(|frozen| frozen.timestamp)
+    }
+
     /// The 8254 as it will go on, while it stands still.
     pub(super) fn pit(&self) -> Option<kvm_pit_state2> {
         self.frozen.lock().as_ref().and_then(|frozen| frozen.pit)
@@ -92,6 +97,11 @@ impl KvmVm {
     /// Stops what the kernel counts for the machine. Its vCPUs stand still, and are frozen one by one.
     pub fn freeze(&self) -> Result<(), VcpuError> {
         self.freezer.freeze(self.fd(), self.mode()).map_err(registers_error)
+    }
+
+    /// What the guest's time-stamps are counted from: the host's, which stand still with the machine.
+    pub fn timestamp(&self) -> u64 {
+        self.freezer.timestamp().unwrap_or_else(host_timestamp)
     }
 
     /// Lets it go on. Then its vCPUs, and only then anything runs.

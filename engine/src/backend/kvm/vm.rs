@@ -7,7 +7,7 @@ use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use cpu::Pins;
+use cpu::{CpuModel, Pins};
 use hardware::Memory;
 use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, VmFd};
@@ -20,6 +20,7 @@ use super::host::{Features, Host};
 use super::slots::{self, Slot};
 use super::vcpu::KvmVcpu;
 use super::{cpuid, irqchip};
+use crate::backend::features::Offer;
 use crate::backend::kicker::Bell;
 use crate::backend::{InterruptMode, VcpuError, VcpuErrorKind};
 
@@ -35,6 +36,7 @@ pub struct KvmVm {
     fd: VmFd,
     memory: Arc<Memory>,
     mode: InterruptMode,
+    model: CpuModel,
     features: Features,
     supported: kvm_bindings::CpuId,
     slots: Mutex<Vec<Option<Slot>>>,
@@ -53,8 +55,18 @@ pub struct KvmVm {
 }
 
 impl KvmVm {
-    /// A virtual machine over `memory`, whose map it follows from now on.
+    /// A virtual machine over `memory`, whose map it follows from now on, with all that the host's processor offers.
     pub fn new(host: &Host, memory: Arc<Memory>, mode: InterruptMode) -> Result<Arc<KvmVm>, VcpuError> {
+        KvmVm::of_model(host, memory, mode, CpuModel::Host)
+    }
+
+    /// The same, with no more features than `model` has.
+    pub fn of_model(
+        host: &Host,
+        memory: Arc<Memory>,
+        mode: InterruptMode,
+        model: CpuModel,
+    ) -> Result<Arc<KvmVm>, VcpuError> {
         let features = host.features();
         // The kernel gives up on a pending signal, which may well be a timer of ours.
         let made = std::iter::repeat_with(|| host.kvm().create_vm())
@@ -86,6 +98,7 @@ impl KvmVm {
             fd,
             memory,
             mode,
+            model,
             features,
             supported,
             slots: Mutex::default(),
@@ -121,13 +134,24 @@ impl KvmVm {
             return Err(VcpuError::new(VcpuErrorKind::Create, text));
         }
         let fd = self.fd.create_vcpu(index as u64).map_err(create("KVM cannot make a CPU"))?;
-        let leaves = cpuid::leaves(&self.supported, &self.features, self.mode, index, count)?;
+        let leaves = cpuid::leaves(&self.supported, &self.features, self.mode, self.model, index, count)?;
         fd.set_cpuid2(&leaves).map_err(create("KVM refuses the CPU's features"))?;
         let vcpu = KvmVcpu::new(fd, self.clone(), index, pins)?;
         let mut bells = self.bells.lock();
         bells.retain(|bell| bell.strong_count() > 0);
         bells.push(Arc::downgrade(vcpu.bell()));
         Ok(vcpu)
+    }
+
+    /// What CPUID offers to the machine.
+    pub fn offer(&self) -> Offer {
+        // What was made once for a vCPU can be made again.
+        let made = cpuid::leaves(&self.supported, &self.features, self.mode, self.model, 0, 1);
+        Offer::of_leaves(|function, index| {
+            let entries = made.as_ref().map_or(&[][..], |leaves| leaves.as_slice());
+            let found = entries.iter().find(|e| (e.function, e.index) == (function, index));
+            found.map_or([0; 4], |e| [e.eax, e.ebx, e.ecx, e.edx])
+        })
     }
 
     /// Who owns the interrupt controllers.

@@ -47,6 +47,18 @@ pub fn create(path: &Path, new: &NewDisk) -> Result<(), JobError> {
     Ok(aside.finish()?)
 }
 
+/// Makes an overlay at `path` over the image at `backing`, which may be in use: of which format it is and how long
+/// is known to who uses it.
+pub fn create_over(path: &Path, backing: &Path, format: Format, length_bytes: u64) -> Result<(), JobError> {
+    let (aside, mut file) = Aside::new(path)?;
+    let backing = Some((backing_name(backing, format)?, backing_word(format)));
+    let layout = Layout { length_bytes, cluster_bits: CLUSTER_BITS, backing };
+    qcow2::create::create(&mut file, &layout)
+        .map_err(|error| OpenError::from_host(path, "made", true, error))?;
+    drop(file);
+    Ok(aside.finish()?)
+}
+
 /// Writes the empty image that is to be at `path` into a new file.
 pub(super) fn fill(path: &Path, file: &mut HostFile, new: &NewDisk) -> Result<(), JobError> {
     let unsupported = |feature: &str| OpenError::Unsupported {
@@ -92,22 +104,26 @@ pub(super) fn fill(path: &Path, file: &mut HostFile, new: &NewDisk) -> Result<()
 fn backing(path: &Path, name: &Path) -> Result<((String, &'static str), u64), JobError> {
     let place = path.parent().unwrap_or(Path::new("")).join(name);
     let image = Image::open(&place, Access::ReadOnly)?;
+    Ok(((backing_name(name, image.format())?, backing_word(image.format())), image.length_bytes()))
+}
+
+/// The name of a backing file as it stands in an overlay.
+fn backing_name(name: &Path, format: Format) -> Result<String, OpenError> {
     let text = name.to_str().ok_or_else(|| OpenError::Unsupported {
         path: name.to_owned(),
-        format: image.format(),
+        format,
         feature: "a name that is not UTF-8".to_owned(),
         advice: "Rename it",
     })?;
     // A name with a colon would be taken for a protocol.
-    let text = if text.contains(':') && !text.starts_with(['/', '.']) {
-        format!("./{text}")
-    } else {
-        text.to_owned()
-    };
-    let format = match image.format() {
-        // QEMU's word.
+    let is_protocol = text.contains(':') && !text.starts_with(['/', '.']);
+    Ok(if is_protocol { format!("./{text}") } else { text.to_owned() })
+}
+
+/// QEMU's word for a format.
+fn backing_word(format: Format) -> &'static str {
+    match format {
         Format::Vhd => "vpc",
         format => format.word(),
-    };
-    Ok(((text, format), image.length_bytes()))
+    }
 }

@@ -8,7 +8,7 @@ mod merge;
 use std::path::{Path, PathBuf};
 
 pub use convert::convert;
-pub use create::{NewDisk, create};
+pub use create::{NewDisk, create, create_over};
 pub use info::{Info, info};
 pub use merge::merge;
 

@@ -175,6 +175,11 @@ const PLACES: &[(Feature, u32, Output, u8)] = {
     ]
 };
 
+/// The feature whose bit lies there, if it is a known one.
+pub fn at(leaf: u32, output: Output, bit: u8) -> Option<Feature> {
+    PLACES.iter().find(|place| (place.1, place.2, place.3) == (leaf, output, bit)).map(|place| place.0)
+}
+
 /// What the software CPU does by itself.
 pub const IMPLEMENTED: &[Feature] = {
     use Feature::*;

@@ -63,7 +63,7 @@ impl CpuModel {
     }
 
     /// What the model would offer if everything were implemented.
-    fn wish(self) -> Features {
+    pub fn wish(self) -> Features {
         use Feature::*;
         let i486 = Features::of(&[Fpu]);
         let pentium3 = i486.union(Features::of(&[

@@ -1,4 +1,4 @@
-//! How late a machine's deadlines were kept: a histogram of fixed size for each device that has an alarm.
+//! How long things took, or how late they were: a histogram of fixed size, to which threads add without waiting.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,28 +9,28 @@ const STEPS: usize = 4;
 /// Powers of two that are told apart: up to 2^40 ns, 18 minutes.
 const POWERS: usize = 40;
 
-/// Lateness of one device's alarms. Times are guest nanoseconds.
-pub struct Lateness {
+/// Times in nanoseconds, of whichever clock its owner means.
+pub struct Histogram {
     buckets: [AtomicU64; POWERS * STEPS],
     largest_ns: AtomicU64,
 }
 
-/// What a [`Lateness`] says.
+/// What a [`Histogram`] says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct LatenessSummary {
-    /// Deadlines kept.
+pub struct Summary {
+    /// Times recorded.
     pub count: u64,
-    /// Half of them were at most this late, in guest nanoseconds.
+    /// Half of them were at most this long, in nanoseconds.
     pub p50_ns: u64,
-    /// 99 of 100 were at most this late.
+    /// 99 of 100 were at most this long.
     pub p99_ns: u64,
-    /// The latest.
+    /// The longest.
     pub max_ns: u64,
 }
 
-impl Default for Lateness {
-    fn default() -> Lateness {
-        Lateness { buckets: [const { AtomicU64::new(0) }; POWERS * STEPS], largest_ns: AtomicU64::new(0) }
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram { buckets: [const { AtomicU64::new(0) }; POWERS * STEPS], largest_ns: AtomicU64::new(0) }
     }
 }
 
@@ -53,21 +53,29 @@ fn top(bucket: usize) -> u64 {
     ((STEPS as u64 + step + 1) << (power - 2)) - 1
 }
 
-impl Lateness {
-    /// A deadline was kept this late.
+impl Histogram {
+    /// Adds a time.
     pub fn record(&self, ns: u64) {
         self.buckets[bucket(ns)].fetch_add(1, Ordering::Relaxed);
         self.largest_ns.fetch_max(ns, Ordering::Relaxed);
     }
 
-    /// The histogram: each bucket that holds something, as (largest lateness in nanoseconds, deadlines).
+    /// The histogram: each bucket that holds something, as (longest time in nanoseconds, how often).
     pub fn histogram(&self) -> Vec<(u64, u64)> {
         let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).enumerate();
         counts.filter(|(_, count)| *count > 0).map(|(bucket, count)| (top(bucket), count)).collect()
     }
 
+    /// Adds all that another has.
+    pub fn add(&self, other: &Histogram) {
+        for (bucket, more) in self.buckets.iter().zip(&other.buckets) {
+            bucket.fetch_add(more.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.largest_ns.fetch_max(other.largest_ns.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// What was recorded so far.
-    pub fn summary(&self) -> LatenessSummary {
+    pub fn summary(&self) -> Summary {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         let count: u64 = counts.iter().sum();
         let max_ns = self.largest_ns.load(Ordering::Relaxed);
@@ -80,7 +88,7 @@ impl Lateness {
             });
             found.map_or(0, |bucket| top(bucket).min(max_ns))
         };
-        LatenessSummary { count, p50_ns: at_most(50), p99_ns: at_most(99), max_ns }
+        Summary { count, p50_ns: at_most(50), p99_ns: at_most(99), max_ns }
     }
 }
 
@@ -99,12 +107,12 @@ mod tests {
 
     #[test]
     fn percentiles_are_right_to_a_quarter() {
-        let lateness = Lateness::default();
-        assert_eq!(lateness.summary(), LatenessSummary::default());
-        (1..=1000).for_each(|ns| lateness.record(ns * 100));
-        let LatenessSummary { count, p50_ns, p99_ns, max_ns } = lateness.summary();
+        let times = Histogram::default();
+        assert_eq!(times.summary(), Summary::default());
+        (1..=1000).for_each(|ns| times.record(ns * 100));
+        let Summary { count, p50_ns, p99_ns, max_ns } = times.summary();
         assert_eq!((count, max_ns), (1000, 100_000));
-        let histogram = lateness.histogram();
+        let histogram = times.histogram();
         assert_eq!(histogram.iter().map(|(_, count)| count).sum::<u64>(), 1000);
         assert!(histogram.is_sorted_by_key(|(top, _)| *top));
         assert!((50_000..=62_500).contains(&p50_ns), "{p50_ns}");
