@@ -9,8 +9,8 @@ mod run;
 mod saved;
 pub mod script;
 mod serial;
-mod snapshot;
 mod several;
+mod snapshot;
 mod target;
 mod watch;
 

@@ -56,6 +56,8 @@ enum Far {
 pub struct NetworkStats {
     /// What the cable leads to.
     pub leads_to: String,
+    /// Whether it is plugged in.
+    pub plugged: bool,
     /// Frames and bytes, as the card sees them.
     pub link: Counts,
     /// What the NAT did, if there is one.
@@ -133,6 +135,7 @@ impl Network {
     pub fn stats(&self) -> NetworkStats {
         NetworkStats {
             leads_to: self.leads_to.clone(),
+            plugged: self.is_plugged(),
             link: self.recorder.counts(),
             nat: self.far.lock().nat_counts(),
         }

@@ -119,7 +119,12 @@ impl Drives {
     fn place(&self, port: &Arc<Port>) -> Result<(), String> {
         match (port.name(), &self.cd) {
             (CDROM, Some(cd)) => cd.insert(behind(port, &self.throttle)),
-            _ => self.floppy.lock().insert(0, behind(port, &self.throttle)).map(drop).map_err(|error| error.to_string()),
+            _ => self
+                .floppy
+                .lock()
+                .insert(0, behind(port, &self.throttle))
+                .map(drop)
+                .map_err(|error| error.to_string()),
         }
     }
 

@@ -184,8 +184,13 @@ impl Session {
     /// Puts a paused deterministic machine into a state that a machine of the same profile was in.
     pub fn restore(&self, checkpoint: &Checkpoint) -> Result<(), String> {
         self.while_paused(|machine| machine.restore(checkpoint))?;
-        self.0.supervisor.send(Command::ForgetPast);
+        self.forget_past();
         Ok(())
+    }
+
+    /// The machine was put into another state: its past does not lead here.
+    pub(crate) fn forget_past(&self) {
+        self.0.supervisor.send(Command::ForgetPast);
     }
 
     /// Sums of the state of a paused deterministic machine, to compare it with another.

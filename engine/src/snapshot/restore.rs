@@ -137,6 +137,7 @@ pub fn restore(session: &Session, states: &States, name: &str) -> Result<(), Sna
     let (done, _) = session.while_still(act, |_| After::GoOn).map_err(SnapshotError::refused)?;
     states.sweep(if done.is_ok() { &after } else { &before });
     session.set_cable(done?.unwrap_or(true));
+    session.forget_past();
     Ok(())
 }
 

@@ -7,7 +7,7 @@
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
 use cpu::CpuModel;
-use cpu::soft::model::Output;
+use cpu::soft::model::{Feature, Output};
 
 use super::host::Features;
 use crate::backend::{InterruptMode, VcpuError, VcpuErrorKind};
@@ -111,9 +111,12 @@ fn restrict(entry: &mut kvm_cpuid_entry2) {
     }
 }
 
-/// Features that only make a guest safer: they stay, whichever model it asked for (IBRS, STIBP, SSBD and what tells of
-/// them in leaf 7, SDM 2A).
+/// Features that only make a guest safer: they stay, whichever 64-bit model it asked for (IBRS, STIBP, SSBD and what
+/// tells of them in leaf 7, SDM 2A). No 32-bit model ever had them.
 const MITIGATIONS: u32 = 1 << 10 | 0b111 << 26 | 1 << 29 | 1 << 31;
+
+/// What AMD repeats of leaf 1 EDX in 0x80000001 EDX.
+const REPEATED: u32 = 0x0183_F3FF;
 
 /// Takes away what `model` would not have. What the host lacks is not there in the first place.
 fn cut_to(entry: &mut kvm_cpuid_entry2, model: CpuModel) {
@@ -126,19 +129,21 @@ fn cut_to(entry: &mut kvm_cpuid_entry2, model: CpuModel) {
             entry.ecx &= wish(Output::Ecx);
             entry.edx &= wish(Output::Edx) | HTT; // the machine's, not the model's
         }
+        (6, _) => entry.eax &= wish(Output::Eax),
         (7, 0) => {
             (entry.ebx, entry.ecx) = (entry.ebx & wish(Output::Ebx), entry.ecx & wish(Output::Ecx));
-            entry.edx &= wish(Output::Edx) | MITIGATIONS;
+            let is_64_bit = model.wish().has(Feature::LongMode);
+            entry.edx &= wish(Output::Edx) | if is_64_bit { MITIGATIONS } else { 0 };
         }
         (7, _) => {
             *entry =
                 kvm_cpuid_entry2 { function: 7, index: entry.index, flags: entry.flags, ..Default::default() }
         }
-        // AMD repeats leaf 1 here.
         (0x8000_0001, _) => {
             entry.ecx &= wish(Output::Ecx);
-            entry.edx &= wish(Output::Edx) | model.wish().word(1, Output::Edx);
+            entry.edx &= wish(Output::Edx) | model.wish().word(1, Output::Edx) & REPEATED;
         }
+        (0x8000_0007, _) => entry.edx &= wish(Output::Edx),
         _ => {}
     }
 }
