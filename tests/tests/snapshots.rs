@@ -57,7 +57,8 @@ fn untimed(text: &str) -> Vec<String> {
     let line = |line: &str| {
         let line =
             line.strip_prefix('[').and_then(|line| line.split_once("] ")).map_or(line, |(_, rest)| rest);
-        line.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect::<String>()
+        let is_measure = |c: char| c.is_ascii_digit() || c == '-';
+        line.split(is_measure).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("#")
     };
     text.lines().map(line).collect()
 }

@@ -50,6 +50,10 @@ impl LineSink for CountedLine {
         }
         self.line.set(level);
     }
+
+    fn is_pending(&self, _number: u32) -> bool {
+        self.line.is_pending()
+    }
 }
 
 impl MessagePort for CountedMessages {
@@ -122,6 +126,22 @@ pub fn of_devices(bus: &Bus, tally: &Tally) -> Vec<DeviceWork> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An input whose interrupt is never taken.
+    struct Deaf;
+
+    impl LineSink for Deaf {
+        fn set(&self, _number: u32, _level: bool) {}
+        fn is_pending(&self, _number: u32) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_counted_line_says_what_its_input_says() {
+        let line = Tally::default().line("8254", Line::new(Arc::new(Deaf), 0));
+        assert!(line.is_pending());
+    }
 
     #[test]
     fn edges_and_messages_are_counted_for_their_device() {

@@ -163,11 +163,11 @@ fn turn_overs(machine: &Machine, layers: &Layers) -> Result<Vec<TurnOver>, Snaps
 }
 
 /// Takes everything but what is in files. Only while the machine stands still.
-fn capture(machine: &Machine, mut contents: Contents) -> Result<Captured, SnapshotError> {
+fn capture(machine: &Machine, contents: Contents) -> Result<Captured, SnapshotError> {
     if let Some(reason) = machine.drives().hindrance() {
         return Err(SnapshotError::Refused(reason));
     }
-    let pages_caught_up = contents.catch_up(machine.shared_memory());
+    let (contents, pages_caught_up) = contents.caught_up(machine.shared_memory());
     let state = machine.save_state().map_err(SnapshotError::Refused)?;
     let (drives, changes) = media(machine)?;
     Ok(Captured { contents, state, drives, changes, pages_caught_up })
