@@ -211,7 +211,7 @@ pub(super) fn finish(
     let mut suspended = None;
     if !matches!(machine.state(), RunState::Ended(_)) {
         if is_to_be_suspended(arguments, &**machine) {
-            suspended = machine.session().map(saved::suspend);
+            suspended = machine.session().map(|session| saved::suspend(&saved::states_of(session)?, session));
         }
         machine.power_off();
         machine.wait(SWITCH_OFF);

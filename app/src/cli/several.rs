@@ -17,7 +17,8 @@ use super::serial::OutFile;
 use super::watch::{Verdict, Watch};
 use super::{console, status, target};
 use crate::boot;
-use crate::running::{Running, engine_starter};
+use crate::running::Running;
+use crate::running::launch::{Beginning, launch};
 
 /// A machine that was started, and what ends its run.
 struct Started {
@@ -111,7 +112,7 @@ fn start(profile: &Profile, arguments: RunArguments) -> Result<Started, String> 
         outlets.sound = Some(Output::none());
     }
     outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
-    let machine = engine_starter()(profile, outlets)?;
+    let machine = launch(profile, &Beginning::Usual, outlets)?;
     if let Some(on_stage) = on_stage {
         on_stage(&machine);
     }

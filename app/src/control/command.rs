@@ -328,6 +328,8 @@ impl Command {
                 | Command::Until { .. }
                 | Command::History { .. }
                 | Command::Symbols { .. }
+                | Command::Insert { .. }
+                | Command::Eject { .. }
         )
     }
 
@@ -336,6 +338,11 @@ impl Command {
         let cpu = |cpu: &usize| if *cpu == 0 { String::new() } else { format!(" --cpu {cpu}") };
         Some(match self {
             Command::Set { changes, cpu: of } => format!("set {}{}", changes.join(" "), cpu(of)),
+            Command::Snapshot { what } => format!("snapshot {}", what.words()),
+            Command::Suspend => "suspend".to_owned(),
+            Command::Insert { drive, file } => format!("insert {drive} '{}'", file.display()),
+            Command::Eject { drive } => format!("eject {drive}"),
+            Command::Cable { state } => format!("cable {}", state.word()),
             Command::Write { address, bytes } => format!("write {address:#x} '{bytes}'"),
             Command::Break { action } => format!("break {}", action.words()?),
             Command::Step(arguments) => format!("step{}", arguments.words()),

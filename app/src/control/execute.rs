@@ -61,8 +61,14 @@ pub fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answe
         Command::History { on, memory } => return debug::history(machine, *on, *memory),
         Command::Symbols { action } => return debug::symbols(machine, action),
         Command::Gdb { action } => return gdb::serve(machine, action),
-        Command::Snapshot { what } => return saved::execute(real(machine)?, what),
-        Command::Suspend => return saved::suspend(real(machine)?),
+        Command::Snapshot { what } => {
+            let session = real(machine)?;
+            return saved::execute(&saved::states_of(session)?, session, what);
+        }
+        Command::Suspend => {
+            let session = real(machine)?;
+            return saved::suspend(&saved::states_of(session)?, session);
+        }
         Command::Drives => return parts::drives(real(machine)?),
         Command::Insert { drive, file } => return parts::insert(real(machine)?, drive, file),
         Command::Eject { drive } => return parts::eject(real(machine)?, drive),

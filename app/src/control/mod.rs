@@ -8,7 +8,7 @@ pub mod debug;
 mod edit;
 mod execute;
 pub mod gdb;
-mod parts;
+pub mod parts;
 mod registry;
 mod resources;
 pub mod saved;

@@ -21,6 +21,13 @@ pub enum Cable {
     Off,
 }
 
+impl Cable {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        if self == Cable::On { "on" } else { "off" }
+    }
+}
+
 /// Puts a medium into a drive.
 pub fn insert(session: &Session, drive: &str, file: &std::path::Path) -> Result<Answer, String> {
     session.insert(drive, &boot::absolute(file)).map_err(|error| error.to_string())?;

@@ -37,20 +37,38 @@ pub enum SnapshotRequest {
     },
 }
 
-/// Does it with a machine that runs.
-pub fn execute(session: &Session, request: &SnapshotRequest) -> Result<Answer, String> {
-    let states = States::of(&Library::of_user(), &session.profile().name).map_err(told)?;
+impl SnapshotRequest {
+    /// As it is written behind `snapshot`.
+    pub fn words(&self) -> String {
+        let quoted = |name: &str| if name.contains(' ') { format!("'{name}'") } else { name.to_owned() };
+        match self {
+            SnapshotRequest::Take { name } => format!("take {}", quoted(name)),
+            SnapshotRequest::Restore { name } => format!("restore {}", quoted(name)),
+            SnapshotRequest::List => "list".to_owned(),
+            SnapshotRequest::Info { name } => format!("info {}", quoted(name)),
+            SnapshotRequest::Delete { name } => format!("delete {}", quoted(name)),
+        }
+    }
+}
+
+/// Where the states of a machine that runs lie.
+pub fn states_of(session: &Session) -> Result<States, String> {
+    States::of(&Library::of_user(), &session.profile().name).map_err(told)
+}
+
+/// Does it with a machine that runs, whose states lie in `states`.
+pub fn execute(states: &States, session: &Session, request: &SnapshotRequest) -> Result<Answer, String> {
     match request {
         SnapshotRequest::Take { name } => {
-            let taken = snapshot::take(session, &states, name).map_err(told)?;
+            let taken = snapshot::take(session, states, name).map_err(told)?;
             answer_taken(&format!("saved as {name}"), &taken)
         }
         SnapshotRequest::Restore { name } => {
-            snapshot::restore(session, &states, name).map_err(told)?;
+            snapshot::restore(session, states, name).map_err(told)?;
             Ok(Answer::done())
         }
-        SnapshotRequest::List => list(&states),
-        SnapshotRequest::Info { name } => info(&states, name),
+        SnapshotRequest::List => list(states),
+        SnapshotRequest::Info { name } => info(states, name),
         SnapshotRequest::Delete { name } => {
             states.delete(which(name)).map_err(told)?;
             Ok(Answer::done())
@@ -59,9 +77,8 @@ pub fn execute(session: &Session, request: &SnapshotRequest) -> Result<Answer, S
 }
 
 /// Saves a machine and switches it off.
-pub fn suspend(session: &Session) -> Result<Answer, String> {
-    let states = States::of(&Library::of_user(), &session.profile().name).map_err(told)?;
-    let taken = snapshot::suspend(session, &states).map_err(told)?;
+pub fn suspend(states: &States, session: &Session) -> Result<Answer, String> {
+    let taken = snapshot::suspend(session, states).map_err(told)?;
     answer_taken(&format!("{} is suspended; `vitrine run` continues it", states.machine()), &taken)
 }
 
@@ -169,7 +186,7 @@ pub fn info(states: &States, name: &str) -> Result<Answer, String> {
 }
 
 /// A time as people read it (UTC).
-fn when(seconds: u64) -> String {
+pub fn when(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
     format!(

@@ -21,6 +21,8 @@ use engine::stats::Stats;
 use engine::trace::Trace;
 use hardware::input::Key;
 
+use launch::Beginning;
+
 /// A machine that runs, or has run.
 pub trait Running: Send + Sync {
     /// The profile it was started from.
@@ -111,11 +113,12 @@ pub trait Running: Send + Sync {
 }
 
 /// Starts machines: the engine, or a test's pretence.
-pub type Starter = Arc<dyn Fn(&Profile, Outlets) -> Result<Arc<dyn Running>, String> + Send + Sync>;
+pub type Starter =
+    Arc<dyn Fn(&Profile, &Beginning, Outlets) -> Result<Arc<dyn Running>, String> + Send + Sync>;
 
 /// The starter that starts real machines.
 pub fn engine_starter() -> Starter {
-    Arc::new(|profile, outlets| launch::launch(profile, &launch::Beginning::Usual, outlets))
+    Arc::new(launch::launch)
 }
 
 impl Running for Session {

@@ -8,6 +8,7 @@ use super::chord::Chord;
 use super::machines::Id;
 use super::page::Page;
 use super::picture::Scaling;
+use crate::control::saved::SnapshotRequest;
 use crate::control::{self, BreakAction, Command, StepArguments};
 
 /// Something to do.
@@ -27,10 +28,18 @@ pub enum Action {
     BrowseSymbols(Id),
     /// Start a machine and show it.
     Start(Id),
+    /// Start it from this snapshot.
+    StartFrom(Id, String),
+    /// Start it anew, and give up the state it was suspended in.
+    StartAnew(Id),
+    /// Continue it where it was suspended.
+    Continue(Id),
+    /// Show its saved states.
+    ShowSnapshots(Id),
     /// Show a machine.
     Open(Id),
-    /// Ask whether to delete a machine.
-    AskDelete(Id),
+    /// Ask before something that cannot be undone.
+    Ask(Box<Action>),
     /// Delete a machine.
     Delete(Id),
     /// Stop its time.
@@ -133,7 +142,12 @@ impl Action {
             Action::BrowseSymbols(_) => "Load symbols…",
             Action::Start(_) => "Start",
             Action::Open(_) => "Open",
-            Action::AskDelete(_) | Action::Delete(_) => "Delete",
+            Action::StartFrom(..) => "Start from here",
+            Action::StartAnew(_) => "Start anew",
+            Action::Continue(_) => "Continue",
+            Action::ShowSnapshots(_) => "Snapshots",
+            Action::Ask(action) => action.text(),
+            Action::Delete(_) => "Delete",
             Action::Pause(_) => "Pause",
             Action::Resume(_) => "Resume",
             Action::Reset(_) => "Reset",
@@ -145,6 +159,13 @@ impl Action {
             Action::Scale(scaling) => scaling.text(),
             Action::ToggleRegisters => "Register panel",
             Action::Show(page) => page.text(),
+            Action::Do(_, Command::Snapshot { what }) => match what {
+                SnapshotRequest::Take { .. } => "Take snapshot",
+                SnapshotRequest::Restore { .. } => "Go back to it",
+                _ => "Delete",
+            },
+            Action::Do(_, Command::Suspend) => "Suspend",
+            Action::Do(_, Command::Eject { .. }) => "Eject",
             Action::Do(_, Command::Set { .. }) => "Set",
             Action::Do(_, Command::Write { .. }) => "Write",
             Action::Do(_, Command::Break { action: BreakAction::Add { .. } }) => "Add",
@@ -162,7 +183,7 @@ impl Action {
             Action::CancelMove(_) => "Cancel",
             Action::Policy(true) => "Balance by need",
             Action::Policy(false) => "Do not balance",
-            Action::Quit => "Switch off and close",
+            Action::Quit => "Close",
         }
     }
 
@@ -177,8 +198,14 @@ impl Action {
             Action::BrowseSymbols(_) => "Choose an ELF file such as vmlinux, or a System.map",
             Action::Start(_) => "Switch the machine on",
             Action::Open(_) => "Show the machine's screen",
-            Action::AskDelete(_) => "Delete the machine; images outside its folder stay",
-            Action::Delete(_) => "Delete it now; this cannot be undone",
+            Action::StartFrom(..) => {
+                "Start the machine as it was then; what its disks hold since is given up"
+            }
+            Action::StartAnew(_) => "Switch it on anew; the state it was suspended in is given up",
+            Action::Continue(_) => "Go on where the machine was suspended",
+            Action::ShowSnapshots(_) => "Saved states of this machine",
+            Action::Ask(action) => action.tooltip(),
+            Action::Delete(_) => "Delete the machine; images outside its folder stay",
             Action::Pause(_) => "Stop the machine's time",
             Action::Resume(_) => "Let the machine's time go on",
             Action::Reset(_) => "Press the machine's reset button; unsaved work in the guest is lost",
@@ -208,6 +235,18 @@ impl Action {
             Action::Do(_, Command::History { .. }) => {
                 "From now on, so that one can step backwards to here; takes up to 256 MiB"
             }
+            Action::Do(_, Command::Snapshot { what }) => match what {
+                SnapshotRequest::Take { .. } => {
+                    "Save memory, devices and disks under this name; the machine goes on"
+                }
+                SnapshotRequest::Restore { .. } => "Put the machine back; what it did since is given up",
+                _ => "Delete it; with the last one, the disks are put together again",
+            },
+            Action::Do(_, Command::Suspend) => {
+                "Save the machine and switch it off; its next start goes on from here"
+            }
+            Action::Do(_, Command::Eject { .. }) => "Take the disk out, as a hand would",
+            Action::Do(_, Command::Cable { .. }) => "The network cable of this machine",
             Action::Do(..) => "Do it",
             Action::Watch(_) => "Look at this machine",
             Action::ToggleTheme => "Light text on dark, or dark on light",
@@ -223,7 +262,7 @@ impl Action {
             Action::CancelMove(_) => "Call it off; the donor has back what it gave",
             Action::Policy(true) => "Let memory and shares move by themselves to machines that run short",
             Action::Policy(false) => "Let everything stay where it is",
-            Action::Quit => "Switch all machines off and close the window",
+            Action::Quit => "Suspend or switch off all machines, and close the window",
         }
     }
 
@@ -244,7 +283,9 @@ impl Action {
                     Page::Timers => Key::Num4,
                     Page::Exits => Key::Num5,
                     Page::Trace => Key::Num6,
-                    Page::Resources => Key::Num7,
+                    Page::Devices => Key::Num7,
+                    Page::Snapshots => Key::Num8,
+                    Page::Resources => Key::Num9,
                 },
             ),
             _ => return None,
@@ -259,6 +300,11 @@ impl Action {
             if name.contains(' ') { format!("'{name}'") } else { name }
         };
         let (id, words) = match self {
+            Action::Start(id) | Action::Continue(id) => return Some(format!("vitrine run {}", quoted(*id))),
+            Action::StartAnew(id) => return Some(format!("vitrine run {} --fresh", quoted(*id))),
+            Action::StartFrom(id, state) => {
+                return Some(format!("vitrine run {} --resume '{state}'", quoted(*id)));
+            }
             Action::Move { from, to, goods } => {
                 let (from, to) = (quoted(*from), quoted(*to));
                 return Some(format!(

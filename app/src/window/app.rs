@@ -13,6 +13,7 @@ use engine::resources::{Goods, Resources};
 use super::action::Action;
 use super::capture::SharedCapture;
 use super::console_page::Console;
+use super::devices_page::DevicesPage;
 use super::draft::Draft;
 use super::errands::Errands;
 use super::exits_page::ExitsPage;
@@ -23,10 +24,13 @@ use super::notices::Notices;
 use super::page::{self, Page, RAIL};
 use super::resources_page::{Holder, ResourcesPage};
 use super::samples::Sampler;
+use super::snapshots_page::{self, SnapshotsPage};
 use super::timers_page::{Neighbour, TimersPage};
 use super::trace_page::TracePage;
 use super::{WakerSlot, chrome, library_page, new_machine_page, theme};
+use crate::control::saved::SnapshotRequest;
 use crate::control::{self, Command, SymbolsAction};
+use crate::running::launch::Beginning;
 use crate::running::{Running, Starter};
 
 /// How often the library is read again while it is shown.
@@ -54,6 +58,8 @@ pub struct App {
     timers: TimersPage,
     exits: ExitsPage,
     trace: TracePage,
+    devices: DevicesPage,
+    snapshots: SnapshotsPage,
     resources: ResourcesPage,
     sampler: Sampler,
     /// The last click as a command.
@@ -61,7 +67,8 @@ pub struct App {
     draft: Draft,
     picker: Option<(FilePicker, Picked)>,
     errands: Errands,
-    deleting: Option<Id>,
+    /// What cannot be undone, and is asked about.
+    asking: Option<Action>,
     /// The user closed the window while machines run.
     closing: bool,
     /// The window may close.
@@ -93,12 +100,14 @@ impl App {
             timers: TimersPage::default(),
             exits: ExitsPage::default(),
             trace: TracePage::default(),
+            devices: DevicesPage::default(),
+            snapshots: SnapshotsPage::default(),
             resources: ResourcesPage::default(),
             sampler: Sampler::default(),
             said: None,
             draft: Draft::default(),
             picker: None,
-            deleting: None,
+            asking: None,
             closing: false,
             quits: false,
             notices: Notices::default(),
@@ -145,8 +154,14 @@ impl App {
         for note in self.machines.poll() {
             self.notices.tell(note);
         }
-        for reason in self.errands.poll() {
-            self.notices.warn(reason);
+        for outcome in self.errands.poll() {
+            self.snapshots.look_again();
+            self.machines.refresh();
+            match outcome {
+                Ok(text) if text.is_empty() => {}
+                Ok(text) => self.notices.tell(text),
+                Err(reason) => self.notices.warn(reason),
+            }
         }
         self.grab_when_started(before);
         self.follow_the_console();
@@ -201,6 +216,10 @@ impl App {
             return self.resources.show(ui, &holders, &self.sampler, asked);
         }
         let entry = self.current.and_then(|id| self.machines.get(id));
+        if let (Page::Snapshots, Some(entry)) = (self.page, entry) {
+            let states = self.machines.states(entry.id);
+            return self.snapshots.show(ui, entry, states, self.errands.is_busy(), asked);
+        }
         let (Some(entry), Some(machine)) = (entry, entry.and_then(Entry::machine)) else {
             return nothing_runs(ui, self.page, asked);
         };
@@ -221,6 +240,7 @@ impl App {
                 let latest = self.sampler.history(entry.id).latest;
                 self.timers.show(ui, entry, machine, &latest, &neighbours, asked);
             }
+            Page::Devices => self.devices.show(ui, entry, machine, asked),
             Page::Exits => self.exits.show(ui, entry, machine, &self.sampler.history(entry.id), asked),
             _ => {
                 let latest = self.sampler.history(entry.id).latest;
@@ -253,7 +273,7 @@ impl App {
     }
 
     fn shortcuts(&self, ctx: &egui::Context, asked: &mut Vec<Action>) {
-        let is_busy = self.picker.is_some() || self.deleting.is_some() || self.closing;
+        let is_busy = self.picker.is_some() || self.asking.is_some() || self.closing;
         if is_busy || self.capture.lock().has_keyboard() {
             return;
         }
@@ -309,12 +329,15 @@ impl App {
                 let picker = FilePicker::new("Choose a file with names of addresses", &near);
                 self.picker = Some((picker, Picked::Symbols(id)));
             }
-            Action::Start(id) => {
-                self.machines.start(id);
-                self.open(id);
+            Action::Start(id) | Action::Continue(id) => self.start(id, Beginning::Usual),
+            Action::StartAnew(id) => self.start(id, Beginning::Anew),
+            Action::StartFrom(id, name) => self.start(id, Beginning::Snapshot(name)),
+            Action::ShowSnapshots(id) => {
+                self.current = Some(id);
+                self.page = Page::Snapshots;
             }
             Action::Open(id) => self.open(id),
-            Action::AskDelete(id) => self.deleting = Some(id),
+            Action::Ask(action) => self.asking = Some(*action),
             Action::Delete(id) => {
                 if let Err(reason) = self.machines.delete(id) {
                     self.notices.warn(reason);
@@ -357,10 +380,16 @@ impl App {
                 self.trace.clear();
             }
             Action::ExportTrace(id) => self.export(id),
+            Action::Do(id, command @ (Command::Snapshot { .. } | Command::Suspend)) => {
+                let (states, machine) = (self.machines.states(id), machine(id));
+                self.errands.ask(move || snapshots_page::errand(&states?, machine, &command));
+            }
             Action::Do(id, command) => {
                 let (name, Some(machine)) = (name(id), machine(id)) else { return };
                 match command.may_wait() {
-                    true => self.errands.ask(name, machine, command),
+                    true => self
+                        .errands
+                        .ask(move || control::perform(&name, &*machine, &command).map(|answer| answer.text)),
                     false => self.told(control::perform(&name, &*machine, &command)),
                 }
             }
@@ -446,10 +475,7 @@ impl App {
         let machines = &self.machines;
         let Ok(profile) = self.draft.profile(|name| machines.is_taken(name)) else { return };
         match self.machines.create(&profile) {
-            Ok(id) if starts => {
-                self.machines.start(id);
-                self.open(id);
-            }
+            Ok(id) if starts => self.start(id, Beginning::Usual),
             Ok(_) => self.page = Page::Library,
             Err(reason) => self.notices.warn(reason),
         }
@@ -469,12 +495,10 @@ impl App {
                 (Choice::Open | Choice::Cancelled, _) => {}
             }
         }
-        if let Some(id) = self.deleting {
-            let name = self.machines.get(id).map(|entry| entry.name.clone()).unwrap_or_default();
-            let title = format!("Delete {name}?");
-            let text = "Its folder goes, with everything in it. Images elsewhere stay.";
-            if question(ctx, &title, text, Action::Delete(id), asked) {
-                self.deleting = None;
+        if let Some(action) = &self.asking {
+            let (title, text) = self.in_question(action);
+            if question(ctx, &title, text, action.clone(), asked) {
+                self.asking = None;
             }
         }
         if self.closing {
@@ -482,11 +506,39 @@ impl App {
                 1 => "A machine is running".to_owned(),
                 count => format!("{count} machines are running"),
             };
-            let text = "Closing the window switches them off; unsaved work in the guests is lost.";
+            let text = "Closing the window suspends machines of the library, which go on at their next start, and switches \
+                        all others off.";
             if question(ctx, &title, text, Action::Quit, asked) {
                 self.closing = false;
             }
         }
+    }
+
+    /// What is asked before `action`: the question, and what becomes of it.
+    fn in_question(&self, action: &Action) -> (String, &'static str) {
+        let name = |id: &Id| self.machines.get(*id).map(|entry| entry.name.clone()).unwrap_or_default();
+        match action {
+            Action::Delete(id) => (
+                format!("Delete {}?", name(id)),
+                "Its folder goes, with everything in it. Images elsewhere stay.",
+            ),
+            Action::StartAnew(id) => {
+                (format!("Start {} anew?", name(id)), "The state it was suspended in is given up.")
+            }
+            Action::Do(_, Command::Snapshot { what: SnapshotRequest::Restore { name } }) => (
+                format!("Go back to {name}?"),
+                "What the machine did since then is given up, on its disks too.",
+            ),
+            Action::Do(_, Command::Snapshot { what: SnapshotRequest::Delete { name } }) => {
+                (format!("Delete the snapshot {name}?"), "The machine goes on as it is.")
+            }
+            other => (format!("{}?", other.text()), other.tooltip()),
+        }
+    }
+
+    fn start(&mut self, id: Id, beginning: Beginning) {
+        self.machines.start(id, beginning);
+        self.open(id);
     }
 
     /// Files dropped on the window: what the form boots, or at once a machine of their own.
@@ -499,10 +551,7 @@ impl App {
                 continue;
             }
             match self.machines.create_for(&path) {
-                Ok(id) => {
-                    self.machines.start(id);
-                    self.open(id);
-                }
+                Ok(id) => self.start(id, Beginning::Usual),
                 Err(reason) => self.notices.warn(reason),
             }
         }

@@ -3,7 +3,7 @@
 use egui::{Align, Align2, Color32, FontId, Frame, Layout, Painter, Rect, RichText, Ui, vec2};
 
 use super::action::Action;
-use super::machines::{Id, Machines, Standing};
+use super::machines::{Entry, Id, Machines, Origin, Standing};
 use super::page::Page;
 use super::{library_page, theme};
 
@@ -19,7 +19,7 @@ pub fn machine_bar(
         ui.horizontal(|ui| {
             ui.label(RichText::new(page.text()).size(17.0).strong());
             ui.separator();
-            for entry in machines.entries().filter(|entry| entry.machine().is_some()) {
+            for entry in machines.entries().filter(|entry| is_offered(page, entry)) {
                 let standing = entry.standing();
                 let text = RichText::new(&entry.name);
                 let chosen = page.is_of_a_machine() && current == Some(entry.id);
@@ -52,6 +52,11 @@ pub fn machine_bar(
             }
         });
     });
+}
+
+/// Whether the page can look at it: at saved states also while it is off.
+fn is_offered(page: Page, entry: &Entry) -> bool {
+    entry.machine().is_some() || page == Page::Snapshots && entry.origin == Origin::Saved
 }
 
 /// The bottom line: how a program, or a person in a terminal, does what was just clicked.

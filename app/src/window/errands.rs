@@ -1,23 +1,18 @@
 //! What may wait for a machine is done on a thread of its own, in order: the window hears what came of it, and never
 //! waits.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use crate::control::{self, Command};
-use crate::running::Running;
+/// What came of an errand: something to tell, if it is not empty, or why it was not done.
+pub type Outcome = Result<String, String>;
 
-struct Errand {
-    name: String,
-    machine: Arc<dyn Running>,
-    command: Command,
-}
+type Errand = Box<dyn FnOnce() -> Outcome + Send>;
 
 /// The thread, and what it is still to do.
 pub struct Errands {
     send: Sender<Errand>,
-    results: Receiver<Result<(), String>>,
+    results: Receiver<Outcome>,
     under_way: usize,
 }
 
@@ -27,11 +22,8 @@ impl Errands {
         let (send, errands) = channel::<Errand>();
         let (tell, results) = channel();
         let run = move || {
-            for Errand { name, machine, command } in errands {
-                let done = control::perform(&name, &*machine, &command).map(drop);
-                // The machine is not held any longer than that.
-                drop(machine);
-                if tell.send(done).is_err() {
+            for errand in errands {
+                if tell.send(errand()).is_err() {
                     return;
                 }
                 wake();
@@ -41,18 +33,18 @@ impl Errands {
         Errands { send, results, under_way: 0 }
     }
 
-    /// Has `command` done, after everything that was asked for before.
-    pub fn ask(&mut self, name: String, machine: Arc<dyn Running>, command: Command) {
+    /// Has `errand` done, after everything that was asked for before.
+    pub fn ask(&mut self, errand: impl FnOnce() -> Outcome + Send + 'static) {
         self.under_way += 1;
-        let asked = self.send.send(Errand { name, machine, command });
+        let asked = self.send.send(Box::new(errand));
         asked.expect("the thread waits for errands as long as there is a window");
     }
 
-    /// Why something could not be done, of what was asked for before.
-    pub fn poll(&mut self) -> Vec<String> {
-        let done: Vec<Result<(), String>> = self.results.try_iter().collect();
+    /// What came of what was asked for before.
+    pub fn poll(&mut self) -> Vec<Outcome> {
+        let done: Vec<Outcome> = self.results.try_iter().collect();
         self.under_way -= done.len();
-        done.into_iter().filter_map(Result::err).collect()
+        done
     }
 
     /// Whether something is still to be done.
@@ -64,20 +56,18 @@ impl Errands {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::BreakAction;
-    use crate::running::fake::Fake;
 
     #[test]
-    fn what_cannot_be_done_is_told_in_order() {
+    fn errands_are_done_in_order_and_their_outcomes_told_once() {
         let (wake, woken) = channel();
         let mut errands = Errands::new(move || assert!(wake.send(()).is_ok()));
-        let fake = Fake::new("one");
-        let list = Command::Break { action: BreakAction::List };
-        errands.ask("one".into(), fake.clone(), list);
-        errands.ask("one".into(), fake.clone(), Command::Pause);
-        assert!(errands.is_busy());
+        let (go, gone) = channel::<()>();
+        errands.ask(move || gone.recv().map(|()| "first".to_owned()).map_err(|error| error.to_string()));
+        errands.ask(|| Err("second".to_owned()));
+        assert!(errands.is_busy() && errands.poll().is_empty());
+        go.send(()).unwrap();
         (0..2).for_each(|_| woken.recv().unwrap());
-        assert_eq!(errands.poll(), ["this machine cannot be debugged"]);
-        assert!(!errands.is_busy() && fake.deeds().len() == 1);
+        assert_eq!(errands.poll(), [Ok("first".to_owned()), Err("second".to_owned())]);
+        assert!(!errands.is_busy() && errands.poll().is_empty());
     }
 }

@@ -19,7 +19,7 @@ struct Item {
 
 /// An open picker.
 pub struct FilePicker {
-    title: &'static str,
+    title: String,
     folder: PathBuf,
     items: Result<Vec<Item>, String>,
     chosen: Option<String>,
@@ -38,14 +38,14 @@ pub enum Choice {
 
 impl FilePicker {
     /// In the folder of `near`, else in the home folder; `title` says what the file is for.
-    pub fn new(title: &'static str, near: &Path) -> FilePicker {
+    pub fn new(title: impl Into<String>, near: &Path) -> FilePicker {
         let start = match near.parent() {
             Some(folder) if folder.is_dir() && !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => {
                 std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir()).unwrap_or("/".into())
             }
         };
-        FilePicker { title, items: read(&start), folder: start, chosen: None }
+        FilePicker { title: title.into(), items: read(&start), folder: start, chosen: None }
     }
 
     fn go(&mut self, folder: PathBuf) {
@@ -59,7 +59,7 @@ impl FilePicker {
         let mut choice = Choice::Open;
         let modal = Modal::new(egui::Id::new("file-picker")).show(ctx, |ui| {
             ui.set_width(560.0);
-            ui.label(RichText::new(self.title).strong().size(17.0));
+            ui.label(RichText::new(&self.title).strong().size(17.0));
             ui.horizontal(|ui| {
                 let parent = self.folder.parent().map(Path::to_owned);
                 if ui.add_enabled(parent.is_some(), egui::Button::new("Up")).clicked()

@@ -193,6 +193,9 @@ fn buttons(ui: &mut Ui, entry: &Entry, asked: &mut Vec<Action>) {
             let button = egui::Button::new(text).fill(theme::colours().accent);
             Action::Start(id).widget(ui, button, true, asked);
         }
+        Standing::Suspended => {
+            Action::Continue(id).main_button(ui, true, asked);
+        }
         Standing::Off | Standing::Failed => {
             Action::Start(id).main_button(ui, true, asked);
         }
@@ -200,7 +203,8 @@ fn buttons(ui: &mut Ui, entry: &Entry, asked: &mut Vec<Action>) {
     }
     if entry.origin == Origin::Saved && !entry.is_alive() {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            Action::AskDelete(id).button(ui, asked);
+            Action::Ask(Box::new(Action::Delete(id))).button(ui, asked);
+            Action::ShowSnapshots(id).button(ui, asked);
         });
     }
 }
@@ -212,6 +216,7 @@ pub fn colour(standing: Standing) -> Color32 {
         Standing::Starting => theme::colours().accent,
         Standing::Paused => theme::colours().warn,
         Standing::Crashed | Standing::Failed | Standing::Damaged => theme::colours().bad,
+        Standing::Suspended => theme::colours().accent,
         Standing::Off => theme::colours().weak,
     }
 }

@@ -10,8 +10,12 @@ use display::Frame;
 use engine::library::Library;
 use engine::profile::Profile;
 use engine::session::{Ending, Event, Outlets, RunState};
+use engine::snapshot::States;
 
 use super::picture::Picture;
+use crate::cli::console;
+use crate::control::saved;
+use crate::running::launch::Beginning;
 use crate::running::{Running, Starter};
 use crate::{boot, outputs};
 
@@ -58,6 +62,8 @@ pub struct Entry {
     pub life: Life,
     /// What it shows or last showed.
     pub picture: Picture,
+    /// Its next start continues it.
+    suspended: bool,
     /// Its end is already dealt with.
     settled: bool,
 }
@@ -67,6 +73,8 @@ pub struct Entry {
 pub enum Standing {
     /// Off.
     Off,
+    /// Off, and its next start continues it.
+    Suspended,
     /// Being built.
     Starting,
     /// Running.
@@ -86,6 +94,7 @@ impl Standing {
     pub fn text(self) -> &'static str {
         match self {
             Standing::Off => "off",
+            Standing::Suspended => "suspended",
             Standing::Starting => "starting",
             Standing::Running => "running",
             Standing::Paused => "paused",
@@ -99,7 +108,7 @@ impl Standing {
 impl Entry {
     fn new(id: Id, name: &str, origin: Origin, profile: Result<Profile, String>) -> Entry {
         let (name, picture) = (name.to_owned(), Picture::default());
-        Entry { id, name, origin, profile, life: Life::Off, picture, settled: true }
+        Entry { id, name, origin, profile, life: Life::Off, picture, suspended: false, settled: true }
     }
 
     /// The machine, running or ended.
@@ -114,7 +123,7 @@ impl Entry {
     pub fn standing(&self) -> Standing {
         match &self.life {
             _ if self.profile.is_err() => Standing::Damaged,
-            Life::Off => Standing::Off,
+            Life::Off => self.off(),
             Life::Starting(_) => Standing::Starting,
             Life::Failed(_) => Standing::Failed,
             Life::On(machine) => match machine.state() {
@@ -122,9 +131,13 @@ impl Entry {
                 RunState::Paused => Standing::Paused,
                 RunState::Ended(Ending::Crashed(_)) => Standing::Crashed,
                 RunState::Ended(Ending::Failed(_)) => Standing::Failed,
-                RunState::Ended(Ending::PoweredOff | Ending::DebugExit(_)) => Standing::Off,
+                RunState::Ended(Ending::PoweredOff | Ending::DebugExit(_)) => self.off(),
             },
         }
+    }
+
+    fn off(&self) -> Standing {
+        if self.suspended { Standing::Suspended } else { Standing::Off }
     }
 
     /// Whether it holds the host's time and memory.
@@ -201,6 +214,16 @@ impl Machines {
             }
         }
         self.entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let library = &self.library;
+        for entry in &mut self.entries {
+            entry.suspended = States::of(library, &entry.name).is_ok_and(|states| states.is_suspended());
+        }
+    }
+
+    /// Where the saved states of a machine lie.
+    pub fn states(&self, id: Id) -> Result<States, String> {
+        let entry = self.get(id).ok_or("there is no such machine")?;
+        States::of(&self.library, &entry.name).map_err(|error| error.to_string())
     }
 
     /// Adds a machine that runs already.
@@ -244,7 +267,7 @@ impl Machines {
     }
 
     /// Begins to start a machine; it is built on another thread, since that may measure and load.
-    pub fn start(&mut self, id: Id) {
+    pub fn start(&mut self, id: Id, beginning: Beginning) {
         let (starter, waker) = (self.starter.clone(), self.waker.clone());
         let Some(entry) = self.get_mut(id) else { return };
         if entry.is_alive() {
@@ -263,7 +286,7 @@ impl Machines {
         entry.settled = false;
         std::thread::spawn(move || {
             let outlets = Outlets { waker: Some(waker.clone()), ..Outlets::default() };
-            let _ = tell.send(starter(&profile, outlets));
+            let _ = tell.send(starter(&profile, &beginning, outlets));
             waker();
         });
     }
@@ -319,11 +342,16 @@ impl Machines {
             if let Some(machine) = entry.machine()
                 && entry.is_alive()
             {
-                // A saved machine goes on from here at its next start; one that cannot be saved is lost as before.
+                // A saved machine goes on from here at its next start.
                 if entry.origin == Origin::Saved
                     && let Some(session) = machine.session()
+                    && let Err(reason) =
+                        self.states(entry.id).and_then(|states| saved::suspend(&states, session))
                 {
-                    let _ = crate::control::saved::suspend(session);
+                    console::tell(&format!(
+                        "{} could not be suspended, and is switched off: {reason}",
+                        entry.name
+                    ));
                 }
                 machine.power_off();
                 machine.wait(std::time::Duration::from_secs(2));
@@ -402,12 +430,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let fake = Fake::new("one");
         let given = fake.clone();
-        let starter: Starter = Arc::new(move |_, _| Ok(given.clone() as Arc<dyn Running>));
+        let starter: Starter = Arc::new(move |_, _, _| Ok(given.clone() as Arc<dyn Running>));
         let mut machines = machines(folder.path(), starter.clone());
         let mut profile = boot::machine_for_builtin(engine::builtin::names()[0]);
         profile.name = "one".into();
         let id = machines.create(&profile).unwrap();
-        machines.start(id);
+        machines.start(id, Beginning::Usual);
         assert_eq!(wait(&mut machines, id), Standing::Running);
         fake.set_frame(4, 3, 0x00AB_CDEF);
         assert!(machines.delete(id).unwrap_err().contains("running"));
@@ -422,9 +450,9 @@ mod tests {
     #[test]
     fn why_a_machine_did_not_start_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let mut machines = machines(folder.path(), Arc::new(|_, _| Err("no firmware here".into())));
+        let mut machines = machines(folder.path(), Arc::new(|_, _, _| Err("no firmware here".into())));
         let id = machines.entries().next().unwrap().id;
-        machines.start(id);
+        machines.start(id, Beginning::Usual);
         assert_eq!(wait(&mut machines, id), Standing::Failed);
         assert!(
             matches!(&machines.get(id).unwrap().life, Life::Failed(reason) if reason == "no firmware here")
@@ -434,7 +462,7 @@ mod tests {
     #[test]
     fn what_the_command_line_changes_is_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let mut machines = machines(folder.path(), Arc::new(|_, _| Err("none".into())));
+        let mut machines = machines(folder.path(), Arc::new(|_, _, _| Err("none".into())));
         let before = machines.entries().count();
         let library = Library::at(folder.path());
         library.create(&Profile::new("other")).unwrap();

@@ -22,13 +22,26 @@ pub enum Page {
     Exits,
     /// What it says to its devices.
     Trace,
+    /// Its drives, its cable, and what each device has done.
+    Devices,
+    /// Its saved states.
+    Snapshots,
     /// What all machines have and use.
     Resources,
 }
 
 /// The pages on the rail, from the top.
-pub const RAIL: [Page; 7] =
-    [Page::Library, Page::Console, Page::Registers, Page::Timers, Page::Exits, Page::Trace, Page::Resources];
+pub const RAIL: [Page; 9] = [
+    Page::Library,
+    Page::Console,
+    Page::Registers,
+    Page::Timers,
+    Page::Exits,
+    Page::Trace,
+    Page::Devices,
+    Page::Snapshots,
+    Page::Resources,
+];
 
 impl Page {
     /// What the rail says.
@@ -41,6 +54,8 @@ impl Page {
             Page::Timers => "Timers",
             Page::Exits => "Exits",
             Page::Trace => "Trace",
+            Page::Devices => "Devices",
+            Page::Snapshots => "Snapshots",
             Page::Resources => "Resources",
         }
     }
@@ -55,13 +70,15 @@ impl Page {
             Page::Timers => "The guest's timers and the host's slices on one time axis",
             Page::Exits => "What leaves the guest, how often, and who deals with it",
             Page::Trace => "What the guest says to its devices, in sentences",
+            Page::Devices => "Disks in and out, the network cable, and what each device has done",
+            Page::Snapshots => "Save the machine as it is, and go back to that",
             Page::Resources => "CPU, memory and I/O of all machines, and how to move them",
         }
     }
 
     /// Whether it looks at one machine, so that a machine must be chosen.
     pub fn is_of_a_machine(self) -> bool {
-        matches!(self, Page::Console | Page::Registers | Page::Timers | Page::Exits | Page::Trace)
+        !matches!(self, Page::Library | Page::NewMachine | Page::Resources)
     }
 }
 
@@ -181,6 +198,16 @@ fn icon(painter: &egui::Painter, page: Page, at: Pos2, colour: Color32) {
                     line(x, y - 2.0, x, y + 2.0);
                 }
             }
+        }
+        Page::Devices => {
+            rect(-9.0, -8.0, 18.0, 16.0);
+            painter.circle_stroke(at + vec2(0.0, -1.0), 4.0, stroke);
+            line(3.0, 5.0, 6.0, 5.0);
+        }
+        Page::Snapshots => {
+            rect(-9.0, -5.0, 14.0, 13.0);
+            line(-5.0, -8.5, 8.5, -8.5);
+            line(8.5, -8.5, 8.5, 4.5);
         }
         Page::Resources => {
             for (x, height) in [(-8.0, 8.0), (-2.0, 16.0), (4.0, 11.0)] {

@@ -33,13 +33,13 @@ fn registers() -> (Window<'static>, Session) {
 impl Window<'_> {
     /// Clicks, and waits until what was asked of the machine has come true.
     #[track_caller]
-    fn click_until(&mut self, label: &str, is_so: impl Fn() -> bool) {
+    pub(super) fn click_until(&mut self, label: &str, is_so: impl Fn() -> bool) {
         self.click(label);
         self.wait_for(label, is_so);
     }
 
     #[track_caller]
-    fn wait_for(&mut self, what: &str, is_so: impl Fn() -> bool) {
+    pub(super) fn wait_for(&mut self, what: &str, is_so: impl Fn() -> bool) {
         for _ in 0..5000 {
             if is_so() {
                 // What is drawn has seen it too.
@@ -60,7 +60,7 @@ impl Window<'_> {
         self.steps();
     }
 
-    fn type_into(&mut self, hint: usize, text: &str) {
+    pub(super) fn type_into(&mut self, hint: usize, text: &str) {
         let field =
             |window: &Self| window.harness.get_all_by_role(Role::TextInput).nth(hint).map(|node| node.rect());
         let at = field(self).expect("there is such a field").center();

@@ -2,6 +2,7 @@
 
 mod debugging;
 mod resources;
+mod saving;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ impl<'a> Window<'a> {
         let fake = Fake::new("fake");
         fake.set_frame(320, 200, 0x0020_60A0);
         let given = fake.clone();
-        let starter: Starter = Arc::new(move |_, _| {
+        let starter: Starter = Arc::new(move |_, _, _| {
             given.set_state(RunState::Running);
             Ok(given.clone() as Arc<dyn Running>)
         });
