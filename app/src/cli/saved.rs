@@ -4,6 +4,7 @@ use std::path::Path;
 
 use engine::library::{Library, LibraryError, PROFILE_FILE};
 use engine::profile::Profile;
+use engine::snapshot::States;
 
 use super::arguments::MachineArguments;
 use super::{console, status, target};
@@ -14,7 +15,11 @@ pub fn list() -> Result<u8, String> {
     let library = Library::of_user();
     for (name, profile) in library.list() {
         match profile {
-            Ok(profile) => console::say(&line(&name, &profile)),
+            Ok(profile) => {
+                let is_suspended = States::of(&library, &name).is_ok_and(|states| states.is_suspended());
+                let state = if is_suspended { "\tsuspended" } else { "" };
+                console::say(&format!("{}{state}", line(&name, &profile)));
+            }
             Err(error) => console::say(&format!("{name}\tdamaged: {error}")),
         }
     }

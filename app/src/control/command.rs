@@ -249,6 +249,18 @@ pub enum Command {
         /// on or off.
         state: Cable,
     },
+    /// How loud the machine is, and where its sound goes.
+    Sound {
+        /// Percent.
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=100))]
+        volume: Option<u32>,
+        /// on: nothing is heard.
+        #[arg(long, value_name = "on|off", value_parser = on_or_off)]
+        mute: Option<bool>,
+        /// Of this source alone.
+        #[arg(long)]
+        source: Option<String>,
+    },
     /// What each device has done, and how long it took.
     Devices,
     /// The screen as text.
@@ -342,6 +354,13 @@ impl Command {
             Command::Suspend => "suspend".to_owned(),
             Command::Insert { drive, file } => format!("insert {drive} '{}'", file.display()),
             Command::Eject { drive } => format!("eject {drive}"),
+            Command::Sound { volume, mute, source } => {
+                let volume = volume.map(|percent| format!(" --volume {percent}")).unwrap_or_default();
+                let mute =
+                    mute.map(|on| format!(" --mute {}", if on { "on" } else { "off" })).unwrap_or_default();
+                let source = source.as_ref().map(|name| format!(" --source {name}")).unwrap_or_default();
+                format!("sound{volume}{mute}{source}")
+            }
             Command::Cable { state } => format!("cable {}", state.word()),
             Command::Write { address, bytes } => format!("write {address:#x} '{bytes}'"),
             Command::Break { action } => format!("break {}", action.words()?),

@@ -11,7 +11,7 @@ use hardware::input::Key;
 use serde_json::{Value, json};
 
 use super::command::Table;
-use super::{Answer, Command, Registry, Request, debug, edit, gdb, parts, resources, saved, trace};
+use super::{Answer, Command, Registry, Request, debug, edit, gdb, parts, resources, saved, sound, trace};
 use crate::cli::script;
 use crate::running::Running;
 use crate::{outputs, report};
@@ -73,6 +73,9 @@ pub fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answe
         Command::Insert { drive, file } => return parts::insert(real(machine)?, drive, file),
         Command::Eject { drive } => return parts::eject(real(machine)?, drive),
         Command::Cable { state } => return parts::cable(real(machine)?, *state),
+        Command::Sound { volume, mute, source } => {
+            return sound::sound(machine, *volume, *mute, source.as_deref());
+        }
         Command::Devices => return parts::devices(real(machine)?),
         question => return tell(name, machine, question),
     }

@@ -84,7 +84,7 @@ pub fn suspend(states: &States, session: &Session) -> Result<Answer, String> {
 
 fn answer_taken(what: &str, taken: &Taken) -> Result<Answer, String> {
     let text = format!(
-        "{what}: {:.1} MiB for {:.1} MiB of memory, paused for {:.1} ms ({} pages had changed meanwhile)",
+        "{what}: {:.1} MiB for {:.1} MiB of memory, paused for {:.1} ms (pages changed meanwhile: {})",
         taken.bytes as f64 / f64::from(1 << 20),
         taken.memory_bytes as f64 / f64::from(1 << 20),
         taken.pause.as_secs_f64() * 1e3,

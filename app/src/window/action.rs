@@ -246,6 +246,7 @@ impl Action {
                 "Save the machine and switch it off; its next start goes on from here"
             }
             Action::Do(_, Command::Eject { .. }) => "Take the disk out, as a hand would",
+            Action::Do(_, Command::Sound { .. }) => "Whether this machine is heard",
             Action::Do(_, Command::Cable { .. }) => "The network cable of this machine",
             Action::Do(..) => "Do it",
             Action::Watch(_) => "Look at this machine",

@@ -526,11 +526,11 @@ impl App {
                 (format!("Start {} anew?", name(id)), "The state it was suspended in is given up.")
             }
             Action::Do(_, Command::Snapshot { what: SnapshotRequest::Restore { name } }) => (
-                format!("Go back to {name}?"),
+                format!("Go back to “{name}”?"),
                 "What the machine did since then is given up, on its disks too.",
             ),
             Action::Do(_, Command::Snapshot { what: SnapshotRequest::Delete { name } }) => {
-                (format!("Delete the snapshot {name}?"), "The machine goes on as it is.")
+                (format!("Delete the snapshot “{name}”?"), "The machine goes on as it is.")
             }
             other => (format!("{}?", other.text()), other.tooltip()),
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use egui::{Align2, FontId, Frame, Label, RichText, ScrollArea, Sense, Ui, pos2, vec2};
 use engine::machine::{DeviceWork, Drive, DriveWork, LatenessSummary};
+use engine::sound::SoundStatus;
 use engine::stats::Stats;
 
 use super::action::Action;
@@ -46,6 +47,7 @@ impl DevicesPage {
                 let drives = machine.session().map(|session| session.drives()).unwrap_or_default();
                 chrome::card(ui, "Drives", |ui| self.drives(ui, entry, &drives, asked));
                 chrome::card(ui, "Network", |ui| network(ui, entry, &self.stats, asked));
+                chrome::card(ui, "Sound", |ui| sound(ui, entry, &machine.sound(), asked));
                 chrome::card(ui, "What each device has done", |ui| devices(ui, &self.stats.work));
                 if !self.stats.drives.is_empty() {
                     chrome::card(ui, "What each disk has done", |ui| disks(ui, &self.stats.drives));
@@ -120,6 +122,28 @@ fn network(ui: &mut Ui, entry: &Entry, stats: &Stats, asked: &mut Vec<Action>) {
     });
 }
 
+fn sound(ui: &mut Ui, entry: &Entry, status: &SoundStatus, asked: &mut Vec<Action>) {
+    let colours = theme::colours();
+    let ask = |volume, mute| Action::Do(entry.id, Command::Sound { volume, mute, source: None });
+    ui.horizontal(|ui| {
+        let mut percent = (status.volume * 100.0).round() as u32;
+        let label = ui.label("Volume");
+        let slider = ui.add(egui::Slider::new(&mut percent, 0..=100).suffix(" %")).labelled_by(label.id);
+        if slider.changed() {
+            asked.push(ask(Some(percent), None));
+        }
+        for (text, muted) in [("Heard", false), ("Muted", true)] {
+            let button = egui::Button::selectable(status.muted == muted, text);
+            ask(None, Some(muted)).widget(ui, button, true, asked);
+        }
+        let (text, colour) = match &status.problem {
+            Some(problem) => (problem, colours.warn),
+            None => (&status.output, colours.weak),
+        };
+        ui.add(Label::new(RichText::new(text).color(colour)).truncate());
+    });
+}
+
 /// A column of figures: its heading, and its right edge in points.
 type Column = (&'static str, f32);
 
@@ -148,7 +172,7 @@ fn devices(ui: &mut Ui, work: &[DeviceWork]) {
         ("writes", 360.0),
         ("bytes", 480.0),
         ("interrupts", 590.0),
-        ("p50 / p99, µs", 740.0),
+        ("access p50 / p99, µs", 760.0),
     ];
     let row = |device: &DeviceWork| {
         let count = |n: u64| n.to_string();

@@ -58,7 +58,7 @@ fn a_snapshot_is_taken_gone_back_to_and_deleted() {
     window.wait_for("paused", || paused.state() == RunState::Paused);
     assert!(session.stats().guest_seconds > taken);
     window.click("Go back to it");
-    assert!(window.shows("Go back to before?"), "what cannot be undone is asked first");
+    assert!(window.shows("Go back to “before”?"), "what cannot be undone is asked first");
     let back = session.clone();
     window.harness.get_all_by_label("Go back to it").last().unwrap().click();
     window.wait_for("back", || (back.stats().guest_seconds - taken).abs() < 1e-9);
@@ -122,4 +122,9 @@ fn disks_and_cables_are_changed_while_the_machine_runs() {
     assert!(!is_plugged(&session));
     window.click("Plugged in");
     assert!(is_plugged(&session));
+
+    window.click("Muted");
+    assert!(session.sound().status().muted && window.shows_part("vitrine ctl guest sound --mute on"));
+    window.click("Heard");
+    assert!(!session.sound().status().muted);
 }
