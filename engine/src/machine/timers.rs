@@ -31,6 +31,8 @@ pub struct Timer {
     pub replayed: u64,
     /// Ticks still to be replayed.
     pub owed: u64,
+    /// Ticks that were requests, until the guest stopped the timer before it took them.
+    pub withdrawn: u64,
     /// Interrupts of its vector that vCPUs took (local APIC timers).
     pub acknowledged: Option<u64>,
     /// How late the monitor kept its deadlines.
@@ -88,6 +90,7 @@ pub fn of_pit(pit: &Pit, now_ns: u64, lateness: LatenessSummary) -> Vec<Timer> {
             merged: counts.merged,
             replayed: counts.replayed,
             owed: counts.owed,
+            withdrawn: counts.withdrawn,
             acknowledged: None,
             lateness: if is_first { lateness } else { LatenessSummary::default() },
         })
@@ -108,6 +111,7 @@ pub fn of_rtc(rtc: &Rtc, now_ns: u64, lateness: LatenessSummary) -> Timer {
         merged: counts.merged,
         replayed: counts.replayed,
         owed: counts.owed,
+        withdrawn: counts.withdrawn,
         acknowledged: None,
         lateness,
     }
@@ -125,7 +129,7 @@ pub fn of_apic(cpu: usize, lapic: &Lapic, counts: &InterruptCounts, lateness: La
         TimerMode::TscDeadline => "TSC deadline",
         TimerMode::Reserved => "reserved",
     };
-    let TickCounts { raised, delivered, replayed, merged, owed } =
+    let TickCounts { raised, delivered, replayed, merged, owed, withdrawn } =
         counts.timers.get(cpu).copied().unwrap_or_default();
     let vector = (lapic.lvt(Lvt::Timer) & 0xFF) as usize;
     Timer {
@@ -138,6 +142,7 @@ pub fn of_apic(cpu: usize, lapic: &Lapic, counts: &InterruptCounts, lateness: La
         merged,
         replayed,
         owed,
+        withdrawn,
         acknowledged: counts.acknowledged.get(vector).copied(),
         lateness,
     }

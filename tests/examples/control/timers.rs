@@ -27,7 +27,7 @@ pub fn measure(findings: &mut Findings) {
         let wrong: Vec<String> = programs.iter().filter_map(|program| run(*program, policy).err()).collect();
         let found = format!("{} of {}", programs.len() - wrong.len(), programs.len());
         wrong.iter().for_each(|reason| println!("  {reason}"));
-        let what = format!("{policy:?}: raised = delivered + merged, as the guest counts");
+        let what = format!("{policy:?}: raised = delivered + merged (+ withdrawn), as the guest counts");
         findings.note(&what, found, "all", wrong.is_empty());
     }
     let outcome = Program::Pit { mode: 2, count: 11_932 }.run(IDLE, LostTicks::Merge);

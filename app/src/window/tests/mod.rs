@@ -493,6 +493,7 @@ fn furnish(fake: &Fake) {
         merged: 4,
         replayed: 0,
         owed: 0,
+        withdrawn: 0,
         acknowledged: None,
         lateness: Default::default(),
     }];

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::counts::InterruptCounts;
 use super::ioapic::{INPUTS, IoApic};
 use super::lapic::{Effect, Lapic, Lvt, Shorthand};
+use super::lapic_timer::Timer;
 use super::message::{DeliveryMode, Message};
 use super::pic::Pair;
 use super::ports::Ports;
@@ -278,7 +279,9 @@ impl Fabric {
         let now = self.clock.now();
         self.run_timer(&mut inner, cpu, now);
         let Some(lapic) = inner.state.lapics.get_mut(cpu) else { return false };
+        let before = lapic.timer().clone();
         let Some(effect) = lapic.write_msr(index, value, now, self.tsc_hz) else { return false };
+        inner.programmed(cpu, &before);
         self.run_timer(&mut inner, cpu, now); // a deadline that has passed is due at once
         self.carry_out(&mut inner, cpu, effect);
         true
@@ -398,7 +401,9 @@ impl Fabric {
         let now = self.clock.now();
         self.run_timer(&mut inner, cpu, now);
         let Some(lapic) = inner.state.lapics.get_mut(cpu) else { return };
+        let before = lapic.timer().clone();
         let effect = lapic.write(offset, value, now);
+        inner.programmed(cpu, &before);
         self.carry_out(&mut inner, cpu, effect);
     }
 
@@ -517,24 +522,40 @@ impl Inner {
         let Some(lapic) = self.state.lapics.get_mut(cpu) else { return 0 };
         let (times, vector) = (lapic.advance(now), lapic.timer_vector());
         let (ticks, replay_ns) = &mut self.ticks[cpu];
-        let Some(vector) = vector else {
-            // Nobody is told of a masked timer, then or later.
+        let again = replay_ns.is_some_and(|at| at <= now);
+        match vector {
+            Some(vector) if times > 0 || again => {
+                let period_ns = lapic.timer().period_ns();
+                if ticks.settle(times, lapic.irr().contains(vector), period_ns) {
+                    lapic.accept(vector, false);
+                }
+                *replay_ns = ticks.next_replay(now, period_ns);
+            }
+            Some(_) => {}
+            None => {
+                // Nobody is told of a masked timer, then or later.
+                ticks.forgive();
+                *replay_ns = None;
+            }
+        }
+        self.count_ticks(cpu);
+        times
+    }
+
+    /// The guest has written to a local APIC. If that programmed its timer anew, what was owed is not replayed.
+    fn programmed(&mut self, cpu: usize, before: &Timer) {
+        if self.state.lapics.get(cpu).is_some_and(|lapic| lapic.timer() != before) {
+            let (ticks, replay_ns) = &mut self.ticks[cpu];
             ticks.forgive();
             *replay_ns = None;
-            return times;
-        };
-        let again = replay_ns.is_some_and(|at| at <= now);
-        if times > 0 || again {
-            let period_ns = lapic.timer().period_ns();
-            if ticks.settle(times, lapic.irr().contains(vector), period_ns) {
-                lapic.accept(vector, false);
-            }
-            *replay_ns = ticks.next_replay(now, period_ns);
+            self.count_ticks(cpu);
         }
+    }
+
+    fn count_ticks(&mut self, cpu: usize) {
         if let Some(counts) = self.counts.timers.get_mut(cpu) {
-            *counts = ticks.counts();
+            *counts = self.ticks[cpu].0.counts();
         }
-        times
     }
 
     fn next_deadline(&self) -> Option<Nanoseconds> {

@@ -331,6 +331,27 @@ fn the_apic_timer_asks_for_its_deadline_and_merges_what_it_missed() {
 }
 
 #[test]
+fn a_stopped_apic_timer_owes_nothing() {
+    let board = Board::new(1);
+    board.enable_apics();
+    board.fabric.set_lost_ticks(LostTicks::Replay);
+    board.apic_write(0, 0x3E0, 0xB);
+    board.apic_write(0, 0x320, 0x2_0040);
+    board.apic_write(0, 0x380, 1_000_000);
+    board.pass(4_500_000);
+    assert_eq!(board.fabric.counts().timers[0].owed, 3);
+    board.apic_write(0, 0xB0, 0); // anything else leaves the timer alone
+    assert_eq!(board.fabric.counts().timers[0].owed, 3);
+    board.apic_write(0, 0x380, 0);
+    let expected = TickCounts { raised: 4, delivered: 1, merged: 3, ..TickCounts::default() };
+    assert_eq!(board.fabric.counts().timers[0], expected);
+    assert_eq!(board.alarms.next(), None);
+    board.pass(10_000_000);
+    assert_eq!((board.fabric.acknowledge(0), board.fabric.acknowledge(0)), (Some(0x40), None));
+    assert_eq!(board.fabric.counts().timers[0], expected);
+}
+
+#[test]
 fn a_tsc_deadline_that_has_passed_is_due_at_once() {
     let board = Board::new(1);
     board.enable_apics();

@@ -2,7 +2,8 @@
 //! into the next, or replayed one after the other. The 8254, the RTC and the local APIC timers keep the same books.
 //!
 //! A tick counts as delivered when it becomes a request of its own. One that finds the request before it not yet
-//! taken cannot: the interrupt controllers remember only one. Always: raised = delivered + merged + owed.
+//! taken cannot: the interrupt controllers remember only one. A request that the guest takes back before it took it, by
+//! stopping the timer, is withdrawn. Always: raised = delivered + merged + owed + withdrawn.
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,7 @@ const SHORTEST_GAP_NS: u64 = 20_000;
 pub struct TickCounts {
     /// Ticks that came due.
     pub raised: u64,
-    /// Ticks that became a request of their own.
+    /// Ticks that became a request of their own, and stayed one.
     pub delivered: u64,
     /// Ticks among those that did so late, after ticks that came due after them.
     pub replayed: u64,
@@ -50,6 +51,8 @@ pub struct TickCounts {
     pub merged: u64,
     /// Ticks still to be replayed.
     pub owed: u64,
+    /// Ticks that became a request, which was gone before the guest took it: the guest programmed the timer anew.
+    pub withdrawn: u64,
 }
 
 /// A timer's books.
@@ -81,6 +84,15 @@ impl Ticks {
     /// The timer was programmed anew, stopped or reset: what was owed is not replayed.
     pub fn forgive(&mut self) {
         self.counts.merged += std::mem::take(&mut self.counts.owed);
+    }
+
+    /// A request is gone that had not been taken.
+    pub fn withdraw(&mut self) {
+        // After a machine was restored it may be one that these books know nothing of.
+        if self.counts.delivered > 0 {
+            self.counts.delivered -= 1;
+            self.counts.withdrawn += 1;
+        }
     }
 
     /// `came` ticks of `period_ns` came due; `pending`: the request before has not been taken. Says whether to request
@@ -115,8 +127,8 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn adds_up(ticks: &Ticks) {
-        let TickCounts { raised, delivered, merged, owed, .. } = ticks.counts();
-        assert_eq!(raised, delivered + merged + owed);
+        let TickCounts { raised, delivered, merged, owed, withdrawn, .. } = ticks.counts();
+        assert_eq!(raised, delivered + merged + owed + withdrawn);
     }
 
     #[test]
@@ -126,7 +138,7 @@ mod tests {
         assert!(ticks.settle(3, false, MS));
         assert!(!ticks.settle(2, true, MS), "the last request was not taken yet");
         assert!(!ticks.settle(0, false, MS));
-        let expected = TickCounts { raised: 6, delivered: 2, replayed: 0, merged: 4, owed: 0 };
+        let expected = TickCounts { raised: 6, delivered: 2, merged: 4, ..TickCounts::default() };
         assert_eq!((ticks.counts(), ticks.next_replay(0, MS)), (expected, None));
     }
 
@@ -138,7 +150,7 @@ mod tests {
         assert_eq!(ticks.next_replay(10, MS), Some(10 + MS / 2));
         assert!(!ticks.settle(0, true, MS));
         assert!(ticks.settle(0, false, MS) && ticks.settle(0, false, MS) && !ticks.settle(0, false, MS));
-        let expected = TickCounts { raised: 3, delivered: 3, replayed: 2, merged: 0, owed: 0 };
+        let expected = TickCounts { raised: 3, delivered: 3, replayed: 2, ..TickCounts::default() };
         assert_eq!(ticks.counts(), expected);
     }
 
@@ -154,6 +166,20 @@ mod tests {
         adds_up(&ticks);
         ticks.set_policy(LostTicks::Merge);
         assert_eq!((ticks.counts().owed, ticks.next_replay(0, 1)), (0, None));
+        adds_up(&ticks);
+    }
+
+    #[test]
+    fn a_request_that_is_taken_back_is_withdrawn() {
+        let mut ticks = Ticks::default();
+        ticks.withdraw();
+        assert_eq!(ticks.counts(), TickCounts::default(), "there was none");
+        ticks.set_policy(LostTicks::Replay);
+        ticks.settle(3, false, MS);
+        ticks.forgive();
+        ticks.withdraw();
+        let expected = TickCounts { raised: 3, merged: 2, withdrawn: 1, ..TickCounts::default() };
+        assert_eq!(ticks.counts(), expected);
         adds_up(&ticks);
     }
 

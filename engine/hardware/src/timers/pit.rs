@@ -252,8 +252,12 @@ impl Pit {
             self.line.set(false);
             self.line.set(true);
         } else if !timer.is_periodic() && !timer.output(t) {
-            // Mode 0 withdraws its request when it is programmed anew.
+            // Mode 0 withdraws its request when it is programmed anew, and what another mode left there.
+            let waited = self.line.is_pending();
             self.line.set(false);
+            if waited && !self.line.is_pending() {
+                self.ticks.withdraw();
+            }
         }
         let replay = self.ticks.next_replay(now, period_ns);
         let chip = &self.chip;
@@ -285,7 +289,8 @@ impl Device for Pit {
         match at.window {
             Pit::CONTROL_B => self.chip.write_control_b(value as u8, now),
             _ if at.offset & 3 == 0 || at.offset & 3 == 3 && value & 0x30 != 0 && value >> 6 == 0 => {
-                // Counter 0 is programmed anew.
+                // Counter 0 is programmed anew: what came due until now did so in its old mode.
+                self.settle(now);
                 self.ticks.forgive();
                 self.chip.write(at.offset as u8 & 3, value as u8, now);
             }
@@ -336,6 +341,7 @@ impl Device for Pit {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use parking_lot::Mutex;
 
@@ -421,6 +427,45 @@ mod tests {
         let expected = TickCounts { raised: 10, delivered: 1, merged: 9, ..TickCounts::default() };
         assert_eq!(board.pit.lock().counts(), expected);
         assert_eq!(*board.levels.0.lock(), [false, true]);
+    }
+
+    /// Input 0 of a controller that nobody asks: what rises waits, until the line falls.
+    #[derive(Default)]
+    struct Waits(AtomicBool);
+
+    impl LineSink for Waits {
+        fn set(&self, _number: u32, level: bool) {
+            self.0.store(level, Ordering::Relaxed);
+        }
+
+        fn is_pending(&self, _number: u32) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn the_books_balance_when_a_guest_that_is_late_stops_the_timer() {
+        for (policy, owed) in [(LostTicks::Merge, 0), (LostTicks::Replay, 9)] {
+            let (bus, clock) = (Bus::new(), Clock::manual());
+            let line = Line::new(Arc::new(Waits::default()), 0);
+            let pit = Pit::new(clock.clone(), line, Alarm::unconnected()).install(&bus);
+            let out = |port, value| bus.write(Space::Port, port, Width::Byte, value, 0);
+            pit.lock().set_lost_ticks(policy);
+            for (port, value) in [(0x43, 0x34), (0x40, 119), (0x40, 0)] {
+                out(port, value);
+            }
+            clock.step(time_of(119 * 10 + 50));
+            pit.lock().advance();
+            assert_eq!(pit.lock().counts().owed, owed);
+            // Two more come due before the guest stops it, with the first request still not taken.
+            clock.step(time_of(119 * 2));
+            out(0x43, 0x30);
+            let expected = TickCounts { raised: 12, merged: 11, withdrawn: 1, ..TickCounts::default() };
+            assert_eq!(pit.lock().counts(), expected, "{policy:?}");
+            clock.step(time_of(100_000));
+            pit.lock().advance();
+            assert_eq!(pit.lock().counts(), expected, "it is stopped");
+        }
     }
 
     #[test]

@@ -212,6 +212,11 @@ impl Mc146818 {
         self.period_ticks().map_or(0, |ticks| time_of_tick(ticks, BASE_HZ))
     }
 
+    /// Whether the periodic interrupt asks for attention.
+    fn has_ticked(&self) -> bool {
+        self.cmos[REGISTER_B] & self.cmos[REGISTER_C] & C_PERIODIC != 0
+    }
+
     /// What became of the ticks of the periodic interrupt.
     pub fn ticks(&self) -> TickCounts {
         self.ticks.counts()
@@ -498,7 +503,10 @@ impl Device for Rtc {
     }
 
     fn write(&mut self, at: At, _width: Width, value: u64) {
+        // What has ticked until now has done so before the guest changes anything.
+        self.settle();
         let (now, value) = (self.clock.now(), value as u8);
+        let waited = self.chip.has_ticked() && self.line.is_pending();
         match at.offset & 3 {
             0 => {
                 self.chip.index = value & 0x7F;
@@ -509,6 +517,9 @@ impl Device for Rtc {
             _ => self.chip.write(self.chip.extended_index | 0x80, value, now),
         }
         self.settle();
+        if waited && !self.chip.has_ticked() && !self.line.is_pending() {
+            self.chip.ticks.withdraw();
+        }
     }
 
     fn reset(&mut self) {
