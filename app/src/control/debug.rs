@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use cpu::Registers;
 use engine::Session;
-use engine::debugger::{Condition, Goal, HistoryLimits, Stopped, linear_code, words};
+use engine::debugger::{Condition, Goal, HistoryLimits, Stopped, words};
 use engine::inspect::compare::differences;
 use engine::inspect::symbols::Symbols;
 use engine::inspect::{code, stack};
@@ -316,7 +316,7 @@ fn arrival(machine: &dyn Running, session: &Session, wait: Duration) -> Result<A
 fn place(machine: &dyn Running, session: &Session, stopped: &Stopped) -> Result<Answer, String> {
     let cpu = stopped.cpu.unwrap_or(0);
     let registers = latest(machine, cpu)?;
-    let linear = linear_code(&registers, registers.rip);
+    let linear = code::linear(&registers, registers.rip);
     let name = session.symbols().name_of(linear);
     let line = code::disassemble(&registers, machine.memory(), registers.rip, 1).into_iter().next();
     let instruction = line.map_or("(no memory is mapped there)".to_owned(), |line| line.text);
@@ -396,7 +396,7 @@ pub fn stack(machine: &dyn Running, cpu: usize, count: usize) -> Result<Answer, 
     let frames = stack::frames(&registers, machine.memory());
     let words = stack::words(&registers, machine.memory(), count);
     let digits = 2 * stack::word_bytes(&registers) as usize;
-    let named = |offset: u64| name(machine, linear_code(&registers, offset)).unwrap_or_default();
+    let named = |offset: u64| name(machine, code::linear(&registers, offset)).unwrap_or_default();
     let mut text = String::from("frames, by RBP:\n");
     let here = registers.rip;
     let _ = writeln!(text, "    {here:0digits$x}  {}", named(here));

@@ -15,5 +15,5 @@ pub mod words;
 pub use condition::{Access, Condition, ExitKind, InterruptSource, MOST_CONDITIONS, StopCondition};
 pub use history::{GRID, History, HistoryLimits};
 pub use lookout::{CpuWatch, Lookout, Watching};
-pub use plan::{CpuDebug, Goal, linear_code, stack_pointer};
+pub use plan::{CpuDebug, Goal, stack_pointer};
 pub use stopped::{Met, Stopped};

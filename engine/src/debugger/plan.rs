@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cpu::registers::{general, segment};
+use cpu::registers::general;
 use cpu::{Registers, RunLimit, Stop};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::lookout::{CpuWatch, Lookout};
 use super::stopped::Met;
 use crate::backend::{Vcpu, VcpuError};
-use crate::inspect::code::LONGEST;
+use crate::inspect::code::{self, LONGEST};
 use crate::inspect::summary::{code_bits, privilege};
 use crate::inspect::{read_linear, stack};
 use crate::machine::MachineBus;
@@ -223,7 +223,7 @@ impl CpuDebug {
         let stack = stack_pointer(&before);
         if comes_back(&instruction) {
             let length = instruction.len() as u64;
-            let address = linear_code(&before, before.rip.wrapping_add(length));
+            let address = code::linear(&before, before.rip.wrapping_add(length));
             self.look_for(backend, Some(address))?;
             plan.detour = Some(Detour { address, least_stack: Some(stack), counts: true });
             return self.follow(plan, backend, bus, limit);
@@ -235,7 +235,7 @@ impl CpuDebug {
         }
         let after = backend.registers()?;
         if bus.interrupts() != interrupts {
-            let address = linear_code(&before, before.rip);
+            let address = code::linear(&before, before.rip);
             self.look_for(backend, Some(address))?;
             plan.detour = Some(Detour { address, least_stack: Some(stack), counts: false });
             return Ok((stop, None));
@@ -282,20 +282,9 @@ pub fn stack_pointer(registers: &Registers) -> u64 {
     stack::linear(registers, registers.general[general::RSP])
 }
 
-/// Linear address of an offset of the code segment.
-pub fn linear_code(registers: &Registers, offset: u64) -> u64 {
-    match code_bits(registers) {
-        64 => offset,
-        bits => {
-            let base = registers.segments[segment::CS].base;
-            base.wrapping_add(offset & (u64::MAX >> (64 - bits))) & 0xFFFF_FFFF
-        }
-    }
-}
-
 fn next_instruction(registers: &Registers, bus: &MachineBus) -> Instruction {
     let mut bytes = [0; LONGEST];
-    let at = linear_code(registers, registers.rip);
+    let at = code::linear(registers, registers.rip);
     let read = read_linear(registers, bus.memory(), at, &mut bytes);
     Decoder::with_ip(code_bits(registers), &bytes[..read], registers.rip, DecoderOptions::NONE).decode()
 }
@@ -318,6 +307,7 @@ fn is_return(instruction: &Instruction) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cpu::registers::segment;
 
     #[test]
     fn what_comes_back_is_known() {
@@ -332,11 +322,10 @@ mod tests {
     }
 
     #[test]
-    fn stacks_and_code_are_linear_in_every_mode() {
+    fn the_stack_is_linear_in_real_mode() {
         let mut registers = Registers::reset();
         registers.segments[segment::SS] = cpu::Segment::real(0x1000);
         registers.general[general::RSP] = 0xABCD_FFFE;
         assert_eq!(stack_pointer(&registers), 0x1_FFFE);
-        assert_eq!(linear_code(&registers, 0x1_0001), 0xFFFF_0001, "offsets wrap at 64 KiB");
     }
 }

@@ -28,6 +28,17 @@ pub struct Line {
     pub target: Option<u64>,
 }
 
+/// Linear address of an offset of the code segment.
+pub fn linear(registers: &Registers, offset: u64) -> u64 {
+    match code_bits(registers) {
+        64 => offset,
+        bits => {
+            let base = registers.segments[segment::CS].base;
+            base.wrapping_add(offset & (u64::MAX >> (64 - bits))) & 0xFFFF_FFFF
+        }
+    }
+}
+
 /// `count` instructions from `offset` of the code segment on, in the mode the vCPU is in; fewer where memory
 /// ends. Bytes that are no instruction are shown one at a time.
 pub fn disassemble(
@@ -106,6 +117,18 @@ mod tests {
         registers.efer = 1 << 10;
         registers.segments[segment::CS].attributes = 0xA09B;
         assert_eq!(texts(&registers, 0x1005)[0], "hlt", "no segment base in 64-bit mode");
+    }
+
+    #[test]
+    fn offsets_are_linear_in_every_mode() {
+        let mut registers = Registers::reset();
+        assert_eq!(linear(&registers, 0x1_0001), 0xFFFF_0001, "offsets wrap at 64 KiB");
+        registers.cr0 |= 1;
+        registers.segments[segment::CS].attributes = 0xC09B;
+        assert_eq!(linear(&registers, 0x1_0001), 1, "and addresses at 4 GiB");
+        registers.efer = 1 << 10;
+        registers.segments[segment::CS].attributes = 0xA09B;
+        assert_eq!(linear(&registers, u64::MAX), u64::MAX);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use cpu::Registers;
 use egui::{FontId, Rect, RichText, Sense, Ui, pos2, vec2};
-use engine::debugger::{Condition, StopCondition, linear_code};
+use engine::debugger::{Condition, StopCondition};
 use engine::inspect::{code, stack, summary};
 
 use super::super::action::Action;
@@ -146,7 +146,7 @@ fn callers(ui: &mut Ui, machine: &dyn Running, registers: &Registers) {
         ui.label(RichText::new("no frames").small().color(colours.weak));
     }
     for frame in frames.iter().take(CALLERS) {
-        let name = debug::name(machine, linear_code(registers, frame.returns_to));
+        let name = debug::name(machine, code::linear(registers, frame.returns_to));
         chrome::line(ui, |ui| {
             ui.label(RichText::new(format!("{:x}", frame.returns_to)).monospace().color(colours.weak));
             let name = RichText::new(name.unwrap_or_default()).monospace().color(colours.of(0));
@@ -168,7 +168,7 @@ fn stack_lines(ui: &mut Ui, machine: &dyn Running, registers: &Registers, rows: 
         let value = line
             .value
             .map_or("no memory".to_owned(), |value| format!("{value:0digits$x}", digits = 2 * width));
-        let name = line.value.and_then(|value| debug::name(machine, linear_code(registers, value)));
+        let name = line.value.and_then(|value| debug::name(machine, code::linear(registers, value)));
         chrome::line(ui, |ui| {
             ui.label(RichText::new(format!("{:012x}", line.offset)).monospace().color(colours.weak));
             ui.label(RichText::new(value).monospace());
