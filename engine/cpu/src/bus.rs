@@ -53,6 +53,13 @@ pub trait GuestBus {
     /// made this many steps since its creation (see [`crate::soft::SoftCpu::steps`]).
     fn reached(&self, _steps: u64) {}
 
+    /// The software CPU comes by again and again while it runs, whatever the guest does. Whoever wants the vCPU back
+    /// by a time can look at the clock here, and raise [`crate::Signal::Kick`], which it looks at next. Answers after
+    /// how many units of work it is to come by again, at most [`crate::soft::WORK`].
+    fn control_point(&self) -> i64 {
+        crate::soft::WORK
+    }
+
     /// A number for RDRAND and RDSEED; `None`: the host's own.
     fn random(&self) -> Option<u64> {
         None

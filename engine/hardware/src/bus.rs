@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::access::{At, Width};
@@ -56,6 +56,9 @@ impl WindowSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WindowId(usize);
 
+/// The window that claims an address, by its place in [`Bus::counts`], and the offset in it.
+pub type Place = (usize, u64);
+
 /// One access, as the trace sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traced {
@@ -71,8 +74,8 @@ pub struct Traced {
     pub write: bool,
     /// Which vCPU.
     pub cpu: usize,
-    /// The window that claims the address, by its place in [`Bus::counts`], and the offset in it.
-    pub window: Option<(usize, u64)>,
+    /// Where it fell, if into anybody's window.
+    pub window: Option<Place>,
 }
 
 /// Counters of one window: the statistics and the inspector read them.
@@ -115,9 +118,6 @@ struct Table {
     memory: Vec<(u64, u64, usize)>,
 }
 
-/// Hears of accesses.
-pub type Tracer = Box<dyn Fn(Traced) + Send + Sync>;
-
 /// One access in so many is timed: reading the host's clock takes as long as many an access.
 const TIMED: u64 = 8;
 
@@ -128,7 +128,6 @@ pub struct Bus {
     changing: Mutex<()>,
     unclaimed_reads: AtomicU64,
     unclaimed_writes: AtomicU64,
-    tracer: ArcSwapOption<Tracer>,
 }
 
 impl Bus {
@@ -179,8 +178,14 @@ impl Bus {
 
     /// A guest reads. What nobody claims reads as ones.
     pub fn read(&self, space: Space, address: u64, width: Width, cpu: usize) -> u64 {
+        self.read_placed(space, address, width, cpu).0
+    }
+
+    /// The same, telling where it fell.
+    pub fn read_placed(&self, space: Space, address: u64, width: Width, cpu: usize) -> (u64, Option<Place>) {
         let table = self.table.load();
-        let value = match table.find(space, address) {
+        let place = table.place(space, address);
+        let value = match place.map(|(id, offset)| (&*table.windows[id], offset)) {
             Some((window, offset)) if offset + width.bytes() <= window.spec.length => {
                 let nth = window.reads.fetch_add(1, Ordering::Relaxed);
                 window.timed(nth, width, || window.read(offset, width, cpu))
@@ -194,15 +199,18 @@ impl Bus {
                 width.ones()
             }
         };
-        self.trace(&table, Traced { space, address, width, value, write: false, cpu, window: None });
-        value
+        (value, place)
+    }
+
+    /// Where an access to this address falls.
+    pub fn place_of(&self, space: Space, address: u64) -> Option<Place> {
+        self.table.load().place(space, address)
     }
 
     /// A guest writes. What nobody claims is dropped.
     pub fn write(&self, space: Space, address: u64, width: Width, value: u64, cpu: usize) {
         let value = value & width.ones();
         let table = self.table.load();
-        self.trace(&table, Traced { space, address, width, value, write: true, cpu, window: None });
         match table.find(space, address) {
             Some((window, offset)) if offset + width.bytes() <= window.spec.length => {
                 let nth = window.writes.fetch_add(1, Ordering::Relaxed);
@@ -217,17 +225,6 @@ impl Bus {
                 }
             }
         }
-    }
-
-    fn trace(&self, table: &Table, access: Traced) {
-        if let Some(tracer) = &*self.tracer.load() {
-            tracer(Traced { window: table.place(access.space, access.address), ..access });
-        }
-    }
-
-    /// Calls `tracer` for each access from now on; `None` stops tracing.
-    pub fn set_tracer(&self, tracer: Option<Tracer>) {
-        self.tracer.store(tracer.map(Arc::new));
     }
 
     /// The counters of every window, in the order they were added.
@@ -295,7 +292,7 @@ impl Table {
         self.place(space, address).map(|(id, offset)| (&*self.windows[id], offset))
     }
 
-    fn place(&self, space: Space, address: u64) -> Option<(usize, u64)> {
+    fn place(&self, space: Space, address: u64) -> Option<Place> {
         let ranges = self.ranges(space);
         let found = ranges.partition_point(|range| range.1 <= address);
         let &(base, _, id) = ranges.get(found)?;
@@ -463,17 +460,12 @@ mod tests {
     }
 
     #[test]
-    fn a_traced_access_says_which_window_it_fell_into() {
+    fn an_access_says_which_window_it_fell_into() {
         let (bus, device) = (Bus::new(), shared(Recorder::default()));
         bus.add(&device, 3, WindowSpec::ports(4), Some(0x40));
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let log = seen.clone();
-        bus.set_tracer(Some(Box::new(move |access| log.lock().push((access.window, access.write)))));
-        bus.write(Space::Port, 0x43, Width::Byte, 0x34, 1);
-        bus.read(Space::Port, 0x99, Width::Byte, 0);
-        bus.set_tracer(None);
-        bus.read(Space::Port, 0x40, Width::Byte, 0);
-        assert_eq!(*seen.lock(), [(Some((0, 3)), true), (None, false)]);
+        assert_eq!(bus.read_placed(Space::Port, 0x43, Width::Byte, 1), (3, Some((0, 3))));
+        assert_eq!(bus.read_placed(Space::Port, 0x99, Width::Byte, 0), (0xFF, None));
+        assert_eq!(bus.place_of(Space::Port, 0x42), Some((0, 2)));
         assert_eq!((bus.counts()[0].device.as_str(), bus.counts()[0].number), ("recorder", 3));
     }
 }

@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cpu::soft::WORK;
 use cpu::{GuestBus, HostPage};
 use hardware::interrupts::Fabric;
 use hardware::memory::PAGE;
-use hardware::{Bus, Clock, Memory, Space, Width};
+use hardware::{Bus, Clock, Memory, Space, Width, bus::Traced};
 
 use super::recent::Recent;
 use super::timeline::Timeline;
 use crate::debugger::Lookout;
-use crate::trace::{Trace, What};
+use crate::scheduler;
+use crate::trace::{Stamps, Trace, What};
 
 /// Frequency of the guest's time-stamp counter before any offset: one tick per nanosecond of guest time.
 pub const TIMESTAMP_HZ: u64 = 1_000_000_000;
@@ -30,8 +32,10 @@ pub struct MachineBus {
     exits: Arc<Exits>,
     /// What counts the time, in a deterministic machine.
     timeline: Option<Arc<Timeline>>,
-    recent: Recent,
+    recent: Arc<Recent>,
     trace: Arc<Trace>,
+    /// When traced accesses happened.
+    stamps: Stamps,
     /// What the machine is to stop at.
     lookout: Arc<Lookout>,
     /// Interrupts this vCPU has taken.
@@ -91,7 +95,8 @@ impl MachineBus {
             cpu,
             exits,
             timeline: None,
-            recent: Recent::default(),
+            recent: Arc::default(),
+            stamps: Stamps::default(),
             lookout: Arc::default(),
             taken: AtomicU64::new(0),
         }
@@ -104,6 +109,7 @@ impl MachineBus {
 
     /// The same, telling `trace` what happens on it.
     pub fn traced_by(self, trace: &Arc<Trace>) -> MachineBus {
+        trace.take_from(self.recent.clone());
         MachineBus { trace: trace.clone(), ..self }
     }
 
@@ -134,17 +140,31 @@ impl MachineBus {
 
     fn read_device(&self, space: Space, address: u64, bytes: usize) -> u64 {
         let width = Self::width(bytes);
-        let value = self.bus.read(space, address, width, self.cpu);
-        self.recent.note(space, address, width, value, false);
+        let (value, window) = self.bus.read_placed(space, address, width, self.cpu);
+        self.note(Traced { space, address, width, value, write: false, cpu: self.cpu, window });
         self.look(space, address, width, value, false);
         value
     }
 
     fn write_device(&self, space: Space, address: u64, bytes: usize, value: u64) {
         let width = Self::width(bytes);
-        self.recent.note(space, address, width, value, true);
+        let value = value & width.ones();
+        let window = if self.trace.is_on() { self.bus.place_of(space, address) } else { None };
+        // Before what comes of it.
+        self.note(Traced { space, address, width, value, write: true, cpu: self.cpu, window });
         self.bus.write(space, address, width, value, self.cpu);
         self.look(space, address, width, value, true);
+    }
+
+    /// Remembers an access, and has the trace take it.
+    fn note(&self, access: Traced) {
+        if !self.trace.is_on() {
+            return self.recent.note(&access);
+        }
+        let at_ns = self.stamps.now(&self.clock, self.trace.pushed());
+        if self.recent.note_for_trace(&access, at_ns) {
+            self.trace.gather();
+        }
     }
 
     fn look(&self, space: Space, address: u64, width: Width, value: u64, write: bool) {
@@ -230,6 +250,18 @@ impl GuestBus for MachineBus {
         if let Some(timeline) = &self.timeline {
             timeline.reached(steps);
         }
+    }
+
+    fn control_point(&self) -> i64 {
+        // Guest time is a function of steps in a deterministic machine, and of no clock.
+        if !self.trace.is_on() || self.timeline.is_some() {
+            scheduler::control_point();
+            return WORK;
+        }
+        if self.stamps.renew() {
+            scheduler::control_point();
+        }
+        WORK / Stamps::PER_LOOK
     }
 
     fn random(&self) -> Option<u64> {

@@ -242,6 +242,15 @@ impl Machine {
         let kickers = cpus.iter().map(|cpu| cpu.kicker().clone()).collect();
         let tell = move || stopper.wish(Wish::Stopped);
         lookout.attach(kickers, !platform.is_soft(), board.tick_counter(), tell);
+        let lateness: Arc<Vec<Lateness>> =
+            Arc::new(board.timed.iter().map(|_| Lateness::default()).collect());
+        let edges: Arc<Edges> = Arc::default();
+        let listeners = timekeeper::Listeners {
+            lateness: lateness.clone(),
+            edges: edges.clone(),
+            trace: trace.clone(),
+            lookout: lookout.clone(),
+        };
         let turns = timeline.map(|timeline| {
             let arriver = wires.clone();
             Arc::new(Turns::new(turns::Parts {
@@ -253,7 +262,7 @@ impl Machine {
                 planned: std::mem::take(&mut outlets.planned),
                 pulse: outlets.pulse.take(),
                 arrived: Box::new(move || arriver.wish(Wish::Arrived)),
-                lookout: lookout.clone(),
+                listeners: listeners.clone(),
             }))
         });
         let account = Arc::new(Account::new(profile.processor));
@@ -268,13 +277,8 @@ impl Machine {
         wires.cpus.store(Some(cpus.clone()));
         wires.entities.store(Some(entities.clone()));
         wires.turns.store(turns.clone());
-        let lateness: Arc<Vec<Lateness>> =
-            Arc::new(board.timed.iter().map(|_| Lateness::default()).collect());
-        let edges: Arc<Edges> = Arc::default();
         if turns.is_none() {
             let devices = Arc::downgrade(&board.timed);
-            let (lateness, edges, trace) = (lateness.clone(), edges.clone(), trace.clone());
-            let listeners = timekeeper::Listeners { lateness, edges, trace, lookout: lookout.clone() };
             timekeeper::start(clock.clone(), alarms, bell.clone(), devices, listeners);
         }
         let screen = Screen::start(board.video.clone(), outlets.waker.clone());
@@ -486,7 +490,6 @@ impl Machine {
 
     /// Switches the trace on or off; off by default.
     pub fn set_trace(&self, on: bool) {
-        self.trace.tap(&self.bus, on);
         if let Some(fabric) = self.board.fabric() {
             let trace = self.trace.clone();
             fabric.watch(on.then(|| -> Witness { Box::new(move |happening| trace.happening(happening)) }));

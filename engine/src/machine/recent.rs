@@ -1,12 +1,17 @@
-//! The last device accesses of one vCPU: what a crash report shows of the way there.
+//! The device accesses of one vCPU: the last ones, always, which is what a crash report shows of the way there; and,
+//! while the trace is on, those it has yet to take, under the same lock.
 
-use hardware::bus::WindowCount;
+use hardware::bus::{Traced, WindowCount};
 use hardware::{Space, Width, spoken};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::trace::{Event, Writer};
+
 /// Accesses kept.
 const KEPT: usize = 32;
+/// Accesses that wait for the trace to take them, at most.
+const WAITING: usize = 64;
 
 /// One access to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -90,16 +95,31 @@ pub struct Recent(Mutex<Ring>);
 struct Ring {
     accesses: [Option<Access>; KEPT],
     next: usize,
+    /// For the trace, oldest first.
+    waiting: Vec<Event>,
+}
+
+impl Ring {
+    fn push(&mut self, access: &Traced) {
+        let Traced { space, address, width, value, write, .. } = *access;
+        let bytes = width.bytes() as u8;
+        self.accesses[self.next] = Some(Access { space, address, bytes, value, write });
+        self.next = (self.next + 1) % KEPT;
+    }
 }
 
 impl Recent {
     /// Remembers an access.
-    pub fn note(&self, space: Space, address: u64, width: Width, value: u64, write: bool) {
+    pub fn note(&self, access: &Traced) {
+        self.0.lock().push(access);
+    }
+
+    /// Remembers an access that happened at this guest time, also for the trace; whether that should take what waits.
+    pub fn note_for_trace(&self, access: &Traced, at_ns: u64) -> bool {
         let mut ring = self.0.lock();
-        let at = ring.next;
-        let bytes = width.bytes() as u8;
-        ring.accesses[at] = Some(Access { space, address, bytes, value, write });
-        ring.next = (at + 1) % KEPT;
+        ring.push(access);
+        ring.waiting.push(Event::access(at_ns, access));
+        ring.waiting.len() >= WAITING
     }
 
     /// What is remembered, oldest first.
@@ -110,9 +130,19 @@ impl Recent {
     }
 }
 
+impl Writer for Recent {
+    fn drain(&self, into: &mut Vec<Event>) {
+        into.append(&mut self.0.lock().waiting);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn access(address: u64, value: u64, write: bool) -> Traced {
+        Traced { space: Space::Port, address, width: Width::Byte, value, write, cpu: 0, window: None }
+    }
 
     #[test]
     fn what_is_remembered_is_told_in_words() {
@@ -126,8 +156,8 @@ mod tests {
             writes: 0,
         };
         let recent = Recent::default();
-        recent.note(Space::Port, 0x43, Width::Byte, 0x34, true);
-        recent.note(Space::Port, 0x2F8, Width::Byte, 0xFF, false);
+        recent.note(&access(0x43, 0x34, true));
+        recent.note(&access(0x2F8, 0xFF, false));
         let told = in_words(&recent.list(), &[window]);
         assert_eq!(told[0].words, "8254: channel 0, mode 2, low then high byte");
         assert_eq!((told[1].words.as_str(), &told[1].device), ("nobody: in 0x2f8 = 0xff", &None));
@@ -139,7 +169,7 @@ mod tests {
         let recent = Recent::default();
         assert!(recent.list().is_empty());
         for n in 0..KEPT as u64 + 5 {
-            recent.note(Space::Port, n, Width::Byte, n, true);
+            recent.note(&access(n, n, true));
         }
         let list = recent.list();
         assert_eq!((list.len(), list[0].address, list[KEPT - 1].address), (KEPT, 5, KEPT as u64 + 4));

@@ -55,6 +55,7 @@ impl Bell {
 }
 
 /// Who is told of every deadline that was kept.
+#[derive(Clone)]
 pub struct Listeners {
     /// Histograms, in the order of the devices.
     pub lateness: Arc<Vec<Lateness>>,
@@ -67,7 +68,8 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    fn tell(&self, alarm: usize, guest_ns: u64, late_ns: u64) {
+    /// The deadline of this alarm is kept now, so late.
+    pub fn tell(&self, alarm: usize, guest_ns: u64, late_ns: u64) {
         self.lateness[alarm].record(late_ns);
         let host_ns = Scheduler::global().now_ns();
         self.edges.push(Edge { alarm: alarm as u8, host_ns, guest_ns, late_ns });

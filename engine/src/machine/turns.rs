@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::input::{Inbox, Input, Sockets, Stamped};
+use super::timekeeper::Listeners;
 use super::timeline::{STEP_NS, Timeline};
 use super::virtual_cpu::VirtualCpu;
 use crate::debugger::Lookout;
 use crate::scheduler::{Next, Run};
-use crate::trace::What;
 
 /// Steps a vCPU makes before the next one has its turn.
 pub const TURN: u64 = 50_000;
@@ -82,6 +82,7 @@ pub struct Turns {
     /// Called when the step to stop at is reached.
     arrived: Box<dyn Fn() + Send + Sync>,
     lookout: Arc<Lookout>,
+    listeners: Listeners,
 }
 
 /// What a machine's turns are made of.
@@ -94,13 +95,13 @@ pub struct Parts {
     pub planned: Vec<Stamped>,
     pub pulse: Option<Pulse>,
     pub arrived: Box<dyn Fn() + Send + Sync>,
-    pub lookout: Arc<Lookout>,
+    pub listeners: Listeners,
 }
 
 impl Turns {
     /// At step 0.
     pub fn new(parts: Parts) -> Turns {
-        let Parts { cpus, timed, alarms, timeline, sockets, planned, pulse, arrived, lookout } = parts;
+        let Parts { cpus, timed, alarms, timeline, sockets, planned, pulse, arrived, listeners } = parts;
         let position = Position { left: TURN, inbox: Inbox::with(planned), ..Position::default() };
         Turns {
             cpus,
@@ -117,7 +118,8 @@ impl Turns {
             stop_at: AtomicU64::new(u64::MAX),
             epoch: AtomicU64::new(EPOCH),
             arrived,
-            lookout,
+            lookout: listeners.lookout.clone(),
+            listeners,
         }
     }
 
@@ -197,8 +199,7 @@ impl Turns {
             at.inbox.deliver(now, &self.sockets);
         }
         for (id, deadline) in self.alarms.take_due(now) {
-            let edge = What::TimerEdge { alarm: id as u8, late_ns: now - deadline };
-            self.cpus[0].bus().trace().note(None, edge);
+            self.listeners.tell(id, now, now - deadline);
             self.timed[id].lock().advance();
             if self.lookout.looks_at_timers() {
                 self.lookout.look_at_timers(None);

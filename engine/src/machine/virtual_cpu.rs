@@ -1,7 +1,7 @@
 //! One vCPU of a machine: its backend, its startup state, and what the scheduler runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -16,8 +16,11 @@ use crate::debugger::{CpuDebug, CpuWatch, Goal, Lookout};
 use crate::scheduler::{Next, Run};
 use crate::trace::{SliceEnding, What};
 
-/// How often a running vCPU leaves a sample of its registers.
+/// How often a vCPU that goes on running leaves a sample of its registers. One that parks leaves none, unless somebody
+/// has just found it running: whoever wants to know reads it himself.
 const SAMPLE_EVERY: Duration = Duration::from_millis(33);
+/// How long a reader waits for a vCPU that runs and has left no sample lately: its slices are shorter.
+const SAMPLE_PATIENCE: Duration = Duration::from_millis(25);
 
 /// Something a vCPU met that concerns the whole machine.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub struct VirtualCpu {
     startup_in_kernel: bool,
     sample: ArcSwapOption<Registers>,
     sampled: Mutex<Option<Instant>>,
+    /// A reader found it running: more will come.
+    missed: AtomicBool,
     report: Report,
     counts: Counts,
     statistics: Option<Statistics>,
@@ -118,6 +123,7 @@ impl VirtualCpu {
             startup_in_kernel,
             sample: ArcSwapOption::empty(),
             sampled: Mutex::new(None),
+            missed: AtomicBool::new(false),
             report: Box::new(report),
             counts: Counts::default(),
             debug: CpuDebug::new(index, lookout),
@@ -166,8 +172,18 @@ impl VirtualCpu {
         Ok(())
     }
 
-    /// The latest sample of the registers.
+    /// Its registers: now, if it does not run; else those of the latest sample, which is not much older than
+    /// [`SAMPLE_EVERY`]. Costs the guest nothing.
     pub fn sample(&self) -> Option<Arc<Registers>> {
+        let is_recent = || self.sampled.lock().is_some_and(|at| at.elapsed() < 2 * SAMPLE_EVERY);
+        let mut backend = self.backend.try_lock();
+        self.missed.store(backend.is_none(), Ordering::Relaxed);
+        if backend.is_none() && !is_recent() {
+            backend = self.backend.try_lock_for(SAMPLE_PATIENCE);
+        }
+        if let Some(registers) = backend.and_then(|mut backend| backend.registers().ok()) {
+            self.sample.store(Some(Arc::new(registers)));
+        }
         self.sample.load_full()
     }
 
@@ -307,22 +323,25 @@ impl VirtualCpu {
         if let Some(begun) = traced {
             self.trace_slice(begun, &stop);
         }
-        self.leave_sample(&mut **backend)?;
-        match stop {
+        let next = match stop {
             Stop::Halted => {
                 self.counts.halts.fetch_add(1, Ordering::Relaxed);
-                self.halted(&mut **backend)
+                self.halted(&mut **backend)?
             }
-            Stop::Yielded => Ok(Next::Yield),
+            Stop::Yielded => Next::Yield,
             Stop::Kicked | Stop::Limit | Stop::Step | Stop::Breakpoint(_) | Stop::Noticed(_) => {
                 self.counts.kicks.fetch_add(1, Ordering::Relaxed);
-                Ok(Next::Ready)
+                Next::Ready
             }
             Stop::Shutdown(faults) => {
                 (self.report)(Incident::Shutdown { cpu: self.index, faults });
-                Ok(Next::Park)
+                Next::Park
             }
+        };
+        if next != Next::Park || self.missed.swap(false, Ordering::Relaxed) {
+            self.leave_sample(&mut **backend)?;
         }
+        Ok(next)
     }
 
     fn trace_slice(&self, begun: Instant, stop: &Stop) {
@@ -425,7 +444,73 @@ fn after_init(before: &Registers) -> Registers {
 
 #[cfg(test)]
 mod tests {
+    use cpu::{GuestBus, Interest};
+    use hardware::{Bus, Clock, Memory};
+
     use super::*;
+    use crate::machine::guest_bus::Exits;
+
+    /// Stops at once, always for the same reason, and counts how often its registers are asked for.
+    struct Still {
+        stop: Stop,
+        asked: Arc<AtomicU64>,
+    }
+
+    impl Vcpu for Still {
+        fn run(&mut self, _bus: &dyn GuestBus, _limit: RunLimit) -> Result<Stop, VcpuError> {
+            Ok(self.stop.clone())
+        }
+
+        fn registers(&mut self) -> Result<Registers, VcpuError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Ok(Registers::reset())
+        }
+
+        fn set_registers(&mut self, _registers: &Registers) -> Result<(), VcpuError> {
+            Ok(())
+        }
+
+        fn kicker(&self) -> Kicker {
+            Kicker::polled(Arc::new(Pins::new()))
+        }
+
+        fn instructions(&self) -> Option<u64> {
+            None
+        }
+
+        fn set_watch(&mut self, _breakpoints: &[u64], _interest: &Interest) -> Result<(), VcpuError> {
+            Ok(())
+        }
+
+        fn pass_breakpoint(&mut self) {}
+    }
+
+    #[test]
+    fn one_that_parks_leaves_no_samples_and_is_read_all_the_same() {
+        for stop in [Stop::Halted, Stop::Kicked] {
+            let memory = Memory::new(1 << 20, 0).unwrap();
+            let (bus, clock, exits) = (Bus::new(), Clock::manual(), Exits::new());
+            let bus = MachineBus::new(memory, bus, clock, Arc::default(), None, 0, exits);
+            let asked = Arc::new(AtomicU64::new(0));
+            let still = Still { stop: stop.clone(), asked: asked.clone() };
+            let pins = Arc::new(Pins::new());
+            let cpu = VirtualCpu::new(0, Box::new(still), bus, pins, false, Arc::default(), |_| {});
+            let times = || asked.load(Ordering::Relaxed);
+            for _ in 0..3 {
+                cpu.run_slice();
+            }
+            assert_eq!(times() > 0, stop == Stop::Kicked, "{stop:?}");
+            let before = times();
+            assert!(cpu.sample().is_some());
+            assert_eq!(times(), before + 1, "nobody runs it: it is read now");
+            let running = cpu.backend.lock();
+            assert!(cpu.sample().is_some(), "the latest, while it runs");
+            drop(running);
+            let before = times();
+            cpu.run_slice();
+            assert!(times() > before || stop == Stop::Kicked, "whoever found it running has one soon");
+        }
+    }
 
     #[test]
     fn init_keeps_msrs_fpu_and_cache_bits_only() {

@@ -44,7 +44,9 @@ pub(super) struct Status {
     pub woken: bool,
     pub held: bool,
     pub retired: bool,
-    /// The timer has ended this slice, for this reason.
+    /// Why this slice ends when its time is up.
+    pub limit: SliceEnd,
+    /// Its time was up, for this reason.
     pub cut: Option<SliceEnd>,
 }
 
@@ -55,9 +57,11 @@ pub struct Entity {
     pub(super) work: Condvar,
     pub(super) account: Arc<Account>,
     id: u64,
-    /// Only changed under the scheduler's lock.
+    /// Only changed under the scheduler's lock, but for why its slice was cut.
     status: Mutex<Status>,
     lane: AtomicBool,
+    /// When its slice is over, by the scheduler's clock.
+    ends_ns: AtomicU64,
     /// When it became ready, in nanoseconds and one more; 0 while it is not.
     ready_ns: AtomicU64,
     ran_ns: AtomicU64,
@@ -69,7 +73,14 @@ impl Entity {
     /// An entity of the machine with `account`, held until released.
     pub fn new(run: Arc<dyn Run>, account: &Arc<Account>) -> Arc<Entity> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let status = Status { place: Place::Parked, woken: false, held: true, retired: false, cut: None };
+        let status = Status {
+            place: Place::Parked,
+            woken: false,
+            held: true,
+            retired: false,
+            limit: SliceEnd::Quantum,
+            cut: None,
+        };
         Arc::new(Entity {
             run,
             work: Condvar::new(),
@@ -77,6 +88,7 @@ impl Entity {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             status: Mutex::new(status),
             lane: AtomicBool::new(false),
+            ends_ns: AtomicU64::new(u64::MAX),
             ready_ns: AtomicU64::new(0),
             ran_ns: AtomicU64::new(0),
             slices: AtomicU64::new(0),
@@ -94,7 +106,7 @@ impl Entity {
         Duration::from_nanos(self.ran_ns.load(Ordering::Relaxed))
     }
 
-    /// Slices it has had, and how many of them the quantum timer ended.
+    /// Slices it has had, and how many of them ended because their time was up.
     pub fn slices(&self) -> (u64, u64) {
         (self.slices.load(Ordering::Relaxed), self.preempted.load(Ordering::Relaxed))
     }
@@ -133,9 +145,20 @@ impl Entity {
         self.slices.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn preempt(&self, why: SliceEnd) {
-        self.preempted.fetch_add(1, Ordering::Relaxed);
-        self.status(|status| status.cut = Some(why));
+    /// Its slice is over at this time, for this reason. Only under the scheduler's lock.
+    pub(super) fn ends_at(&self, ends_ns: u64, why: SliceEnd) {
+        self.status(|status| status.limit = why);
+        self.ends_ns.store(ends_ns, Ordering::Relaxed);
+    }
+
+    /// Ends its slice if that is over; whether it is. Called from any thread, with and without the scheduler's lock.
+    pub(super) fn end_if_due(&self, now_ns: u64) -> bool {
+        if now_ns < self.ends_ns.load(Ordering::Relaxed) {
+            return false;
+        }
+        let is_first = self.status(|status| status.cut.replace(status.limit).is_none());
+        self.preempted.fetch_add(u64::from(is_first), Ordering::Relaxed);
         self.run.kick();
+        true
     }
 }

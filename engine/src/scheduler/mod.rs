@@ -1,7 +1,8 @@
 //! The scheduler: a fixed pool of host threads that runs the vCPUs of all machines, weighted fair by
-//! virtual time. A slice ends by halt, by kick, or by the quantum timer, which is how the monitor
-//! always gets the hardware back. Shares, cap and reservation belong to a machine ([`Account`]) and can
-//! change while it runs.
+//! virtual time. A slice ends by halt, by kick, or because its time is up, which is how the monitor
+//! always gets the hardware back: a vCPU of ours looks at the time itself ([`control_point`]), so that it is over in
+//! time though the host has no CPU free for the quantum timer, which ends all others. Shares, cap and reservation
+//! belong to a machine ([`Account`]) and can change while it runs.
 
 mod account;
 mod allotment;
@@ -21,7 +22,7 @@ pub use account::Account;
 pub use allotment::{Allotment, AllotmentError, DEFAULT_SHARES, MOST_SHARES};
 pub use entity::{Entity, Next, Run};
 use entity::{Place, Status};
-pub use rest::rest_current;
+pub use rest::{control_point, rest_current};
 use slices::SliceLog;
 pub use slices::{Slice, SliceEnd};
 
@@ -176,12 +177,15 @@ impl Scheduler {
             state.end_rest(&entity, now_ns);
             self.tell_workers(&state, &entity);
         }
+        state.time_slices();
         self.sooner.notify_one();
     }
 
     /// Sets how long a vCPU may run while others wait, within [`QUANTUM_LIMITS`].
     pub fn set_quantum(&self, quantum: Duration) {
-        self.state.lock().quantum = quantum.clamp(QUANTUM_LIMITS.0, QUANTUM_LIMITS.1);
+        let mut state = self.state.lock();
+        state.quantum = quantum.clamp(QUANTUM_LIMITS.0, QUANTUM_LIMITS.1);
+        state.time_slices();
         self.sooner.notify_one();
     }
 
@@ -242,6 +246,7 @@ impl Scheduler {
             self.work.notify_one();
         } else {
             // It waits for a worker: slices are shorter from now on.
+            state.time_slices();
             self.sooner.notify_one();
         }
     }
@@ -250,7 +255,7 @@ impl Scheduler {
     fn work(&self, lane: Option<&Arc<Entity>>) {
         while let Some(entity) = self.next(lane) {
             let begun = thread_cpu_time();
-            let (next, rest_until) = rest::while_running(&entity, || entity.run.run_slice());
+            let (next, rest_until) = rest::while_running(&entity, self.epoch, || entity.run.run_slice());
             self.finish(&entity, thread_cpu_time().saturating_sub(begun), next, rest_until);
         }
     }
@@ -269,7 +274,8 @@ impl Scheduler {
                     status.woken = false;
                     status.cut = None;
                 });
-                let (granted_ns, _) = state.slice_of(&entity);
+                let (granted_ns, why) = state.slice_of(&entity);
+                entity.ends_at(now_ns + granted_ns, why);
                 let (begun_ns, timed_from_ns) = (now_ns, now_ns);
                 state.running.push(RunningSlice {
                     entity: entity.clone(),
@@ -419,6 +425,14 @@ impl State {
         match entity.account.books(|books| books.longest_slice_ns()) {
             Some(cap_ns) if cap_ns < turn_ns => (cap_ns, SliceEnd::Cap),
             _ => (turn_ns, SliceEnd::Quantum),
+        }
+    }
+
+    /// Who waits, or how long they may be kept waiting, has changed: when the slices that run now are over.
+    fn time_slices(&self) {
+        for slice in &self.running {
+            let (granted_ns, why) = self.slice_of(&slice.entity);
+            slice.entity.ends_at(slice.timed_from_ns + granted_ns, why);
         }
     }
 

@@ -15,8 +15,8 @@ pub fn keep(scheduler: &Scheduler) {
         let mut running = std::mem::take(&mut state.running);
         for slice in &mut running {
             let (granted_ns, why) = state.slice_of(&slice.entity);
-            if now_ns >= slice.timed_from_ns + granted_ns {
-                slice.entity.preempt(why);
+            slice.entity.ends_at(slice.timed_from_ns + granted_ns, why);
+            if slice.entity.end_if_due(now_ns) {
                 // Should the kick be missed, another follows.
                 slice.timed_from_ns = now_ns;
             }

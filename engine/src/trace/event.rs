@@ -1,5 +1,6 @@
 //! One event of a trace, small enough that a million of them cost nothing to keep.
 
+use hardware::bus::Traced;
 use hardware::{Space, Width};
 
 /// Something that happened.
@@ -100,6 +101,26 @@ impl SliceEnding {
 }
 
 impl Event {
+    /// An access at this guest time.
+    pub fn access(at_ns: u64, access: &Traced) -> Event {
+        let (lane, offset) = access.window.unwrap_or((usize::from(Event::NO_LANE), 0));
+        let what = What::Access {
+            space: access.space,
+            address: access.address,
+            width: access.width,
+            value: access.value,
+            write: access.write,
+            lane: lane.min(usize::from(Event::NO_LANE)) as u16,
+            offset: offset.min(u64::from(u32::MAX)) as u32,
+        };
+        Event { at_ns, cpu: Event::cpu(access.cpu), what }
+    }
+
+    /// A vCPU's number, as far as it goes.
+    pub fn cpu(cpu: usize) -> u8 {
+        cpu.min(254) as u8
+    }
+
     /// Concerns no vCPU.
     pub const NO_CPU: u8 = u8::MAX;
     /// Fell into nobody's window.

@@ -1,24 +1,27 @@
 //! The trace: everything a machine does at its edges, as one bounded stream of events that panels, the command line,
-//! export and tests read. Off by default; while it is off, an access costs one look at a flag.
+//! export and tests read. Off by default; while it is off, an access costs one look at a flag. While it is on, each vCPU
+//! keeps its accesses beside those it remembers anyway, and they go into the ring by the dozen.
 
 mod conversation;
 mod event;
 mod export;
 mod ring;
+mod stamp;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use hardware::Clock;
 use hardware::bus::{Traced, WindowCount};
 use hardware::interrupts::fabric::Happening;
-use hardware::{Bus, Clock};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 pub use conversation::{Conversation, Filter, Row, grouped};
 pub use event::{Event, SliceEnding, What};
 pub use export::export;
 pub use ring::{Batch, CAPACITY};
+pub use stamp::Stamps;
 
 use ring::Ring;
 
@@ -31,6 +34,12 @@ pub struct Lane {
     pub window: u8,
 }
 
+/// Where events wait that one thread notes so often that a lock for each would cost too much.
+pub trait Writer: Send + Sync {
+    /// Moves what waits, oldest first.
+    fn drain(&self, into: &mut Vec<Event>);
+}
+
 /// The trace of one machine.
 pub struct Trace {
     on: AtomicBool,
@@ -40,6 +49,9 @@ pub struct Trace {
     /// Devices by the number of their alarm.
     alarms: Vec<String>,
     ring: Mutex<Ring>,
+    /// Events that no writer kept.
+    pushed: AtomicU64,
+    writers: Mutex<Vec<Arc<dyn Writer>>>,
 }
 
 /// How a trace stands.
@@ -60,7 +72,9 @@ impl Trace {
     pub fn new(clock: Clock, windows: &[WindowCount], alarms: Vec<String>) -> Arc<Trace> {
         let lane = |window: &WindowCount| Lane { device: window.device.clone(), window: window.number };
         let lanes = windows.iter().map(lane).collect();
-        Arc::new(Trace { on: AtomicBool::new(false), clock, lanes, alarms, ring: Mutex::default() })
+        let (on, ring, writers) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        let pushed = AtomicU64::new(0);
+        Arc::new(Trace { on, clock, lanes, alarms, ring, pushed, writers })
     }
 
     /// Whether it takes events.
@@ -75,7 +89,7 @@ impl Trace {
 
     /// Forgets all events, and gives their memory back. Cursors stay good.
     pub fn clear(&self) {
-        self.ring.lock().clear();
+        self.up_to_date().clear();
     }
 
     /// Something happened now.
@@ -85,25 +99,38 @@ impl Trace {
         }
     }
 
-    /// Something happened at this guest time.
+    /// Something happened at this guest time, after all that waits.
     pub fn push(&self, at_ns: u64, cpu: Option<usize>, what: What) {
-        let cpu = cpu.map_or(Event::NO_CPU, |cpu| cpu.min(254) as u8);
-        self.ring.lock().push(Event { at_ns, cpu, what });
+        let cpu = cpu.map_or(Event::NO_CPU, Event::cpu);
+        self.pushed.fetch_add(1, Ordering::Relaxed);
+        self.up_to_date().push(Event { at_ns, cpu, what });
     }
 
-    /// An access to a port or to device memory.
+    /// Events so far that no writer kept.
+    pub fn pushed(&self) -> u64 {
+        self.pushed.load(Ordering::Relaxed)
+    }
+
+    /// From now on events that wait at `writer` are taken too, before any that happen after them.
+    pub fn take_from(&self, writer: Arc<dyn Writer>) {
+        self.writers.lock().push(writer);
+    }
+
+    /// Takes what waits.
+    pub fn gather(&self) {
+        drop(self.up_to_date());
+    }
+
+    /// The ring, with all that waits taken into it.
+    fn up_to_date(&self) -> MutexGuard<'_, Ring> {
+        let mut ring = self.ring.lock();
+        ring.take_from(&self.writers.lock());
+        ring
+    }
+
+    /// An access that happens now, and that no writer keeps.
     pub fn access(&self, access: Traced) {
-        let (lane, offset) = access.window.unwrap_or((usize::from(Event::NO_LANE), 0));
-        let what = What::Access {
-            space: access.space,
-            address: access.address,
-            width: access.width,
-            value: access.value,
-            write: access.write,
-            lane: lane.min(usize::from(Event::NO_LANE)) as u16,
-            offset: offset.min(u64::from(u32::MAX)) as u32,
-        };
-        self.note(Some(access.cpu), what);
+        self.note(Some(access.cpu), Event::access(0, &access).what);
     }
 
     /// Something the interrupt controllers did.
@@ -119,12 +146,12 @@ impl Trace {
 
     /// At most `most` events from number `from` on, as far as they are kept.
     pub fn read(&self, from: u64, most: usize) -> Batch {
-        self.ring.lock().read(from, most)
+        self.up_to_date().read(from, most)
     }
 
     /// How it stands.
     pub fn standing(&self) -> Standing {
-        let ring = self.ring.lock();
+        let ring = self.up_to_date();
         Standing {
             on: self.is_on(),
             events: ring.next(),
@@ -149,12 +176,6 @@ impl Trace {
         names.sort_unstable();
         names.dedup();
         names
-    }
-
-    /// Has `bus` tell every access from now on, or no more.
-    pub fn tap(self: &Arc<Self>, bus: &Bus, on: bool) {
-        let trace = self.clone();
-        bus.set_tracer(on.then(|| -> hardware::bus::Tracer { Box::new(move |access| trace.access(access)) }));
     }
 }
 

@@ -1,7 +1,9 @@
 //! The ring that keeps the latest events in memory of a fixed size; readers come with a cursor of their own and are told
 //! what they missed.
 
-use super::Event;
+use std::sync::Arc;
+
+use super::{Event, Writer};
 
 /// Events kept; older ones make room.
 pub const CAPACITY: usize = 1 << 20;
@@ -13,6 +15,8 @@ pub struct Ring {
     events: Vec<Event>,
     /// Number of the next event, counted from the first of all.
     next: u64,
+    /// Events on their way here; empty, but keeps its memory.
+    taken: Vec<Event>,
 }
 
 /// What a reader gets.
@@ -36,6 +40,20 @@ impl Ring {
             self.events[self.next as usize % CAPACITY] = event;
         }
         self.next += 1;
+    }
+
+    /// Takes what waits at `writers`, in order of time.
+    pub fn take_from(&mut self, writers: &[Arc<dyn Writer>]) {
+        let mut taken = std::mem::take(&mut self.taken);
+        for writer in writers {
+            writer.drain(&mut taken);
+        }
+        // Each writer's are in order: this only merges them.
+        taken.sort_by_key(|event| event.at_ns);
+        for event in taken.drain(..) {
+            self.push(event);
+        }
+        self.taken = taken;
     }
 
     pub fn clear(&mut self) {

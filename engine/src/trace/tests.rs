@@ -1,6 +1,6 @@
 //! A trace is written, followed, filtered and exported, with a bus and without a machine.
 
-use hardware::bus::WindowCount;
+use hardware::bus::{Traced, WindowCount};
 use hardware::{Clock, Space, Width};
 use serde_json::json;
 
@@ -28,6 +28,36 @@ fn trace() -> Arc<Trace> {
 fn access(address: u64, value: u64, write: bool, lane: usize, base: u64) -> Traced {
     let window = Some((lane, address - base));
     Traced { space: Space::Port, address, width: Width::Byte, value, write, cpu: 0, window }
+}
+
+/// A vCPU that keeps its accesses until they are taken.
+#[derive(Default)]
+struct Keeper(Mutex<Vec<Event>>);
+
+impl Writer for Keeper {
+    fn drain(&self, into: &mut Vec<Event>) {
+        into.append(&mut self.0.lock());
+    }
+}
+
+#[test]
+fn what_waits_comes_in_order_and_before_what_follows_from_it() {
+    let trace = trace();
+    let keepers: [Arc<Keeper>; 2] = Default::default();
+    keepers.iter().for_each(|keeper| trace.take_from(keeper.clone()));
+    let keep = |cpu: usize, at_ns| {
+        let access = Traced { cpu, ..access(0x43, 0x34, true, 0, 0x40) };
+        keepers[cpu].0.lock().push(Event::access(at_ns, &access));
+    };
+    keep(0, 5);
+    keep(1, 3);
+    keep(0, 7);
+    assert_eq!(trace.standing().events, 3, "whoever looks sees all there is");
+    keep(1, 8);
+    trace.push(9, None, What::Raised { line: 0 });
+    let order: Vec<(u64, u8)> =
+        trace.read(0, 9).events.iter().map(|event| (event.at_ns, event.cpu)).collect();
+    assert_eq!(order, [(3, 1), (5, 0), (7, 0), (8, 1), (9, Event::NO_CPU)]);
 }
 
 fn lines(trace: &Trace, filter: &Filter) -> Vec<String> {

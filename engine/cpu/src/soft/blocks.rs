@@ -23,6 +23,8 @@ use crate::registers::segment;
 pub const JUMPS: usize = 4096;
 /// Ops kept before everything is dropped (48 bytes each).
 const MOST_OPS: usize = 600_000;
+/// Work of decoding one instruction.
+const DECODING: u64 = 32;
 /// Instructions in a block.
 const LONGEST: usize = 32;
 /// No second page.
@@ -487,6 +489,7 @@ impl Cpu {
                 break again;
             }
         };
+        self.worked(collected.instructions.len() as u64 * DECODING);
         let block = self.place_block(key, collected, false);
         let blocks = &mut self.blocks;
         blocks.ops += block.ops.len();

@@ -18,6 +18,9 @@ use crate::registers::{general::RSP, segment};
 /// Byte offset of RSP in [`Cpu`].
 const STACK: u8 = RSP as u8 * 8;
 
+/// Work of an instruction without a handler of its own.
+const COLD: u64 = 8;
+
 /// Leaves the block through an exit slot.
 #[inline(always)]
 unsafe fn follow(cpu: &mut Cpu, exit: *const Op) {
@@ -412,6 +415,7 @@ pub unsafe fn cold(cpu: &mut Cpu, op: *const Op) {
     // SAFETY: see `Run`; `extra` is this op's `Cold`, which lives as long as its block.
     unsafe {
         let cold = &*((*op).extra as *const Cold);
+        cpu.worked(COLD);
         cpu.rip = (*op).next_rip();
         if cpu.mode & mode::LONG == 0 {
             cpu.rip &= 0xFFFF_FFFF;

@@ -16,6 +16,12 @@ use crate::stop::Stop;
 const SLICE: u64 = 2048;
 /// A block may overrun the budget by this much.
 const OVERRUN: u64 = 32;
+/// Work between two control points ([`GuestBus::control_point`](crate::GuestBus::control_point)): some tens of
+/// microseconds, a millisecond at the very worst. A plain instruction is one unit; what can take much longer (a
+/// repetition, a walk of page tables, decoding) says how much it was by [`Cpu::worked`].
+pub const WORK: i64 = 16384;
+/// Work of one round of the dispatcher: a chain found, an event delivered.
+const ROUND: i64 = 32;
 
 /// What a chain of blocks ended with, besides `rip`.
 #[derive(Debug)]
@@ -49,6 +55,10 @@ impl Cpu {
         let mut alone = false;
         self.know_mode();
         loop {
+            self.work -= ROUND;
+            if self.work <= 0 {
+                self.work = self.bus().control_point().clamp(1, WORK);
+            }
             if self.monitor.has_notices() {
                 return Stop::Noticed(self.monitor.take_notices());
             }
@@ -100,6 +110,7 @@ impl Cpu {
             };
             alone = false;
             self.instructions += executed;
+            self.work -= executed as i64;
             if executed != 0 {
                 self.monitor.passes = None;
             }
@@ -180,6 +191,16 @@ impl Cpu {
             None if self.halted => Attention::Stop(Stop::Halted),
             None => Attention::Nothing,
         }
+    }
+
+    /// The instruction that is being executed was as much work as so many plain ones.
+    pub(super) fn worked(&mut self, units: u64) {
+        self.work -= units as i64;
+    }
+
+    /// A control point is due: an instruction that can be left in its middle should be.
+    pub(super) fn has_worked_enough(&self) -> bool {
+        self.work <= 0
     }
 
     /// Runs blocks until something ends them; how many instructions that were.

@@ -24,6 +24,10 @@ use crate::soft::translations::Entry;
 use crate::soft::walk::{Access, BusMemory, Paging, Privilege, bits};
 
 const PAGE: u64 = 0x1000;
+/// Work of a translation that the TLB did not have but the second level did.
+const SECOND_LEVEL: u64 = 4;
+/// Work of a walk of page tables.
+const WALK: u64 = 24;
 
 /// Plain data a load or store moves: any bit pattern is a value, and there is no padding.
 ///
@@ -496,6 +500,7 @@ impl Cpu {
     pub fn translate(&mut self, linear: u64, access: Access, privilege: Privilege) -> Fallible<Place> {
         let linear = self.wrap_linear(linear);
         if let Some(entry) = self.translations.find(access, privilege, linear) {
+            self.worked(SECOND_LEVEL);
             self.install(linear, access, privilege, &entry);
             return Ok(Place { physical: entry.physical | linear & (PAGE - 1), host: entry.host });
         }
@@ -507,6 +512,7 @@ impl Cpu {
                 self.pdptes = self.paging().load_pdptes(&BusMemory(self.bus()), self.cr3).unwrap_or_default();
             }
         }
+        self.worked(WALK);
         let paging = self.paging();
         let memory = CachedPages { bus: self.bus(), pages: &self.pages };
         let walked = paging.walk(&memory, linear, access, privilege);

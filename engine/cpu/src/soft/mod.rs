@@ -62,6 +62,7 @@ use crate::registers::Registers;
 use crate::stop::{RunLimit, Stop};
 
 pub use code_watch::CodeWatch;
+pub use dispatch::WORK;
 pub use model::CpuModel;
 
 /// One virtual processor, interpreted. It may move between threads between two runs.

@@ -11,7 +11,7 @@ use crate::registers::{Event, Msrs, Segment, Table, segment};
 
 use super::blocks::Blocks;
 use super::code_watch::{CodeWatch, Member};
-use super::dispatch::Outcome;
+use super::dispatch::{Outcome, WORK};
 use super::fault::{Fallible, Fault};
 use super::model::{CpuModel, Model};
 use super::monitor::Monitor;
@@ -114,6 +114,8 @@ pub struct Cpu {
     pub(super) carries: u64,
     /// Instructions left before the dispatcher must be returned to.
     pub(super) budget: i64,
+    /// Units of work left before the next control point.
+    pub(super) work: i64,
     /// [`Cpu::mode`], and above it (from bit 32) a count of translation flushes: what links between pages
     /// and the jump cache are valid for. Changed by `update_mode` and [`Cpu::translations_changed`].
     pub(super) jump_key: u64,
@@ -233,6 +235,7 @@ impl Cpu {
             result: 0,
             carries: 0,
             budget: 0,
+            work: WORK,
             jump_key: 1 << 32,
             tlb: std::ptr::null_mut(),
             system_flags: 2,

@@ -128,6 +128,13 @@ impl Shape {
     }
 }
 
+/// Elements that go in bulk as fast as a plain instruction.
+const BULK: u64 = 16;
+/// Work of one go of a repetition, besides its elements.
+const GO: u64 = 2;
+/// Work of an access to a device.
+const ACCESS: u64 = 16;
+
 /// Repeats `body`, which does up to so many elements and says how many it did and whether that is the end.
 fn repeat(
     cpu: &mut Cpu,
@@ -144,15 +151,22 @@ fn repeat(
     while count != 0 {
         let (done, ended) = body(cpu, if stepping { 1 } else { count })?;
         shape.counted(cpu, done);
-        if !shape.repeated || ended {
+        if !shape.repeated {
             break;
         }
-        count = shape.count(cpu);
-        if count != 0 && (stepping || cpu.leave_block || cpu.pins.word() != 0) {
+        let left = shape.count(cpu);
+        cpu.worked(GO + (count - left) / BULK);
+        if ended {
+            break;
+        }
+        count = left;
+        if count != 0 && (stepping || cpu.leave_block || cpu.has_worked_enough() || cpu.pins.word() != 0) {
             cpu.rip = instruction.ip();
             return Ok(Flow::Again);
         }
     }
+    // Many short ones in a row are as long as one.
+    cpu.leave_block |= cpu.has_worked_enough();
     Ok(Flow::Next)
 }
 
@@ -309,6 +323,7 @@ fn input<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
         cpu.write::<T>(segment::ES, to, T::of(u64::from(value)))?;
         shape.advance(cpu, RDI, 1);
         cpu.watch_port(port, bytes);
+        cpu.worked(ACCESS);
         left -= 1;
         cpu.leave_block |= left == 0;
         Ok((1, false))
@@ -328,6 +343,7 @@ fn output<T: Word>(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
         cpu.bus().port_out(port, bytes, value.wide() as u32);
         shape.advance(cpu, RSI, 1);
         cpu.watch_port(port, bytes);
+        cpu.worked(ACCESS);
         left -= 1;
         cpu.leave_block |= left == 0;
         Ok((1, false))

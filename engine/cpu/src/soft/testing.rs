@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::bus::{GuestBus, HostPage};
 use crate::pins::Pins;
 use crate::soft::code_watch::CodeWatch;
+use crate::soft::dispatch::WORK;
 use crate::soft::state::Cpu;
 
 /// One access to something that is not RAM.
@@ -40,6 +41,8 @@ pub struct TestBus {
     pub wall_clock_ns: Cell<u64>,
     /// IA32_TSC_DEADLINE of the local APIC.
     pub tsc_deadline: Cell<u64>,
+    /// Called at each control point.
+    pub at_control_point: RefCell<Option<Box<dyn Fn()>>>,
     priority: Cell<u8>,
 }
 
@@ -61,6 +64,7 @@ impl TestBus {
             timestamp: Cell::new(0),
             wall_clock_ns: Cell::new(0),
             tsc_deadline: Cell::new(0),
+            at_control_point: RefCell::default(),
             priority: Cell::new(0),
         }
     }
@@ -156,6 +160,13 @@ impl GuestBus for TestBus {
     fn timestamp(&self) -> u64 {
         self.timestamp.set(self.timestamp.get() + 1);
         self.timestamp.get()
+    }
+
+    fn control_point(&self) -> i64 {
+        if let Some(called) = &*self.at_control_point.borrow() {
+            called();
+        }
+        WORK
     }
 
     fn timestamp_hz(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! What a guest can see of the system half, tested on a flat machine.
 
 mod control;
+mod control_points;
 mod core;
 mod debugging;
 mod exact;
