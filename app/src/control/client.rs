@@ -70,7 +70,10 @@ pub fn request(machine: &str, command: Command) -> Option<Result<Answer, String>
 }
 
 fn once(peers: &mut [Peer], arguments: &ControlArguments) -> Result<u8, String> {
-    let command = arguments.command.clone();
+    let mut command = arguments.command.clone();
+    if let Command::Registers { only_json, .. } = &mut command {
+        *only_json = arguments.json;
+    }
     if arguments.machine.is_none()
         && let Command::Move { donor, receiver, .. } = &command
     {

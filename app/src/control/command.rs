@@ -72,6 +72,10 @@ pub enum Command {
         #[arg(skip)]
         #[serde(default)]
         kept: Option<String>,
+        /// With `all`: no text is wanted, which costs more to make than the rest. Set by `ctl --json`.
+        #[arg(skip)]
+        #[serde(default)]
+        only_json: bool,
     },
     /// Change something: a register of a paused machine (rip=0x1000), shares=N, cap=PERCENT|none,
     /// reservation=PERCENT, quantum=MILLISECONDS, time=RATE, ticks=merge|replay, memory=SIZE, floor=SIZE, disk-iops=N|none,
@@ -480,7 +484,8 @@ pub enum Table {
 impl Command {
     /// [`Command::Registers`] as they are.
     pub fn registers(cpu: usize, all: bool, explain: bool) -> Command {
-        Command::Registers { cpu, all, explain, keep: None, compare: Vec::new(), kept: None }
+        let (keep, compare, kept) = (None, Vec::new(), None);
+        Command::Registers { cpu, all, explain, keep, compare, kept, only_json: false }
     }
 }
 

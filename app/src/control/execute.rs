@@ -28,12 +28,10 @@ pub fn execute(registry: &Registry, request: &Request) -> Result<Answer, String>
     }
     match &request.command {
         Command::List => return list(registry),
-        Command::Registers { all: true, .. } if request.machine.is_none() => {
-            let lists: Vec<Value> =
-                registry.all().iter().flat_map(|(name, machine)| all_registers(name, &**machine)).collect();
-            let texts: Vec<String> =
-                registry.all().iter().map(|(name, machine)| all_registers_text(name, &**machine)).collect();
-            return Answer::new(texts.join("\n"), lists);
+        Command::Registers { all: true, only_json, .. } if request.machine.is_none() => {
+            let all = registry.all();
+            let all: Vec<_> = all.iter().map(|(name, machine)| (name.as_str(), &**machine)).collect();
+            return Ok(all_registers(&all, *only_json));
         }
         _ => {}
     }
@@ -108,9 +106,7 @@ fn press(machine: &dyn Running, keys: &[Key]) {
 /// Answers what changes nothing.
 fn tell(name: &str, machine: &dyn Running, question: &Command) -> Result<Answer, String> {
     match question {
-        Command::Registers { all: true, .. } => {
-            Answer::new(all_registers_text(name, machine), all_registers(name, machine))
-        }
+        Command::Registers { all: true, only_json, .. } => Ok(all_registers(&[(name, machine)], *only_json)),
         Command::Registers { keep: Some(moment), .. } => debug::keep(machine, moment),
         Command::Registers { kept: Some(moment), cpu, .. } => {
             Answer::new(String::new(), json!({ "registers": debug::kept(machine, moment, *cpu)? }))
@@ -200,18 +196,20 @@ pub fn latest(machine: &dyn Running, cpu: usize) -> Result<Arc<Registers>, Strin
     machine.registers(cpu).ok_or_else(|| format!("CPU {cpu} has not run yet"))
 }
 
-fn all_registers(name: &str, machine: &dyn Running) -> Vec<Value> {
-    let of = |cpu| Some(json!({ "machine": name, "cpu": cpu, "registers": &*machine.registers(cpu)? }));
-    (0..machine.cpus()).filter_map(of).collect()
-}
-
-fn all_registers_text(name: &str, machine: &dyn Running) -> String {
-    let of = |cpu| {
-        let registers = machine.registers(cpu)?;
-        let sentence = summary::sentence(&registers);
-        Some(format!("{name}, CPU {cpu}: {sentence}\n{}", report::registers(&registers)))
-    };
-    (0..machine.cpus()).filter_map(of).collect::<Vec<_>>().join("\n")
+/// The registers of every vCPU of these machines. Programs ask for them many times a second: nothing is made twice.
+fn all_registers(machines: &[(&str, &dyn Running)], only_json: bool) -> Answer {
+    let (mut texts, mut list) = (Vec::new(), Vec::new());
+    for (name, machine) in machines {
+        for cpu in 0..machine.cpus() {
+            let Some(registers) = machine.registers(cpu) else { continue };
+            list.push(json!({ "machine": name, "cpu": cpu, "registers": &*registers }));
+            if !only_json {
+                let sentence = summary::sentence(&registers);
+                texts.push(format!("{name}, CPU {cpu}: {sentence}\n{}", report::registers(&registers)));
+            }
+        }
+    }
+    Answer { text: texts.join("\n"), json: Value::Array(list) }
 }
 
 fn registers(machine: &dyn Running, cpu: usize, explain: bool) -> Result<Answer, String> {
