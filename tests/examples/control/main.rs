@@ -1,11 +1,14 @@
-//! What "in control" promises, measured: `cargo run --release -p machine-tests --example control [memory|processor|timers]`.
+//! What "in control" promises, measured: `cargo run --release -p machine-tests --example control [memory|processor|registers|timers|trace]`.
 //! Each part prints its table and fails when a figure is out of bounds. Run it on a quiet host: other programs' load
 //! comes between a machine and its time.
 
 mod answers;
 mod memory;
 mod processor;
+mod registers;
 mod timers;
+mod trace;
+mod vitrine;
 
 /// What was found, and whether it is within bounds.
 pub struct Findings(Vec<String>);
@@ -28,6 +31,12 @@ fn main() {
     if is_wanted("processor") {
         processor::measure(&mut findings);
     }
+    if is_wanted("registers") {
+        registers::measure(&mut findings);
+    }
+    if is_wanted("trace") {
+        trace::measure(&mut findings);
+    }
     if is_wanted("timers") {
         timers::measure(&mut findings);
     }
@@ -38,4 +47,11 @@ fn main() {
         eprintln!("\nout of bounds:\n  {}", findings.0.join("\n  "));
         std::process::exit(1);
     }
+}
+
+/// The one in the middle.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
