@@ -1,7 +1,8 @@
 ; Counts the ticks of one timer for a while, halted between them. What it programs stands behind the mark "TIMERS":
 ; whoever starts it writes there which timer, how, and for how many nanoseconds by the time-stamp counter (on the
 ; software CPU one count is one guest nanosecond). On the debug console: 'S' when it starts, 'E' when it ends; then the
-; ticks and the nanoseconds that passed, as 32-bit words, lowest byte first.
+; ticks; the nanoseconds from before it programmed the timer to when its time was over; how much later than their begin
+; the timer ran; and how much later than their end it was stopped; as 32-bit words, lowest byte first.
 
 %include "report.inc"
 %include "protected.inc"
@@ -69,6 +70,9 @@ start_apic:
         mov     [INITIAL], eax
 
 count_ticks:
+        rdtsc
+        sub     eax, [begun]
+        mov     [started], eax
         sti
 .next:  hlt
         rdtsc
@@ -85,6 +89,10 @@ count_ticks:
         OUT8    0x43, 0x30
         CMOS_OUT 0x0B, 0x02
         mov     dword [INITIAL], 0
+        rdtsc
+        sub     eax, [begun]
+        sub     eax, [passed]
+        mov     [stopped], eax
         SAY     'E'
 ; A tick that was requested meanwhile still counts.
         sti
@@ -96,6 +104,8 @@ count_ticks:
         SEND    ticks
         SEND    passed
         SEND    passed + 4
+        SEND    started
+        SEND    stopped
         PASS
 
 pit_tick:
@@ -120,6 +130,8 @@ apic_tick:
 
 begun:  dq      0
 passed: dq      0
+started: dd     0
+stopped: dd     0
 ticks:  dd      0
         db      'TIMERS'
 timer:  dd      0                       ; 0: 8254 channel 0; 1: RTC; 2: local APIC
