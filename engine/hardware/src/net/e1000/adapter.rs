@@ -108,14 +108,21 @@ impl E1000 {
             more |= chip.transmit(&*self.link, &self.memory);
             more |= chip.receive(&*self.link, &self.memory, &mut self.frame);
         }
+        self.derive(more);
+        // A frame that came meanwhile may have set the alarm that was just replaced.
+        let State { config, chip } = &self.state;
+        if !more && config.bus_master() && chip.receive_ring.available() > 0 && self.link.has_frame() {
+            self.alarm.set(Some(self.clock.now() + 1));
+        }
+    }
+
+    /// The line and the alarm, which is due at once if there is more to do.
+    fn derive(&mut self, more: bool) {
+        let State { config, chip } = &mut self.state;
         let now = self.clock.now();
         let (interrupt, held_until) = chip.interrupt(now);
         self.line.set(interrupt && !config.interrupts_disabled());
         self.alarm.set(if more { Some(now + 1) } else { held_until });
-        // A frame that came meanwhile may have set the alarm that was just replaced.
-        if !more && config.bus_master() && chip.receive_ring.available() > 0 && self.link.has_frame() {
-            self.alarm.set(Some(now + 1));
-        }
     }
 }
 
@@ -166,7 +173,8 @@ impl Device for E1000 {
         }
         self.state = state;
         self.windows.follow(&self.state.config);
-        self.settle();
+        // Frames move when time does: now, other devices and memory may not be in place yet.
+        self.derive(true);
         Ok(())
     }
 }

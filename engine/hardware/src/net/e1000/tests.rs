@@ -457,6 +457,19 @@ fn rings_that_cannot_be_are_left_alone() {
 }
 
 #[test]
+fn a_frame_that_waits_while_a_state_is_loaded_is_received_afterwards() {
+    let guest = guest();
+    guest.listen(0);
+    let saved = guest.card.lock().save();
+    guest.card.lock().config_write(0x04, Width::Word, 3); // no bus master: the frame waits
+    guest.far.send(&[0xFF; 64]);
+    guest.card.lock().load(&saved).unwrap();
+    assert!(guest.card.lock().save() == saved, "nothing moves while other devices are being loaded");
+    guest.pass(1);
+    assert_eq!(guest.received(0).1 & 1, 1, "descriptor done");
+}
+
+#[test]
 fn contract() {
     let make = || {
         let (near, _) = cable(Capacity { frames: 4, bytes: 10_000 });
