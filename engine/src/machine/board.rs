@@ -381,6 +381,11 @@ impl Board {
         }
     }
 
+    /// All devices, in the order of the board.
+    pub fn devices(&self) -> &[Shared<dyn Device>] {
+        &self.devices
+    }
+
     /// Where input goes.
     pub fn sockets(&self) -> Sockets {
         let (keyboard, serial, power) = (self.keyboard.clone(), self.serial.clone(), self.power.clone());

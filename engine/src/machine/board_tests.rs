@@ -2,19 +2,10 @@
 
 use std::collections::HashSet;
 
-use hardware::interrupts::CpuLines;
 use hardware::{Space, Width};
 
 use super::*;
-
-struct NoCpus;
-
-impl CpuLines for NoCpus {
-    fn interrupt(&self, _cpu: usize, _level: bool) {}
-    fn nmi(&self, _cpu: usize) {}
-    fn init(&self, _cpu: usize) {}
-    fn startup(&self, _cpu: usize, _vector: u8) {}
-}
+use crate::machine::bare::Bare;
 
 fn board() -> (Board, Wiring) {
     board_on(DiskBus::Virtio)
@@ -24,32 +15,7 @@ fn board_on(disk_bus: DiskBus) -> (Board, Wiring) {
     let mut profile = Profile { debug_exit: true, disk_bus, ..Profile::new("board") };
     profile.paravirtual.keyboard = true;
     profile.sound = "speaker,ac97,sb16,virtio".parse().unwrap();
-    let wiring = Wiring {
-        memory: Memory::new(2 << 20, EXTRA_BYTES).unwrap(),
-        bus: Bus::new(),
-        clock: Clock::manual(),
-        started: Duration::from_secs(1_000_000_000),
-        requests: Requests::unconnected(),
-        alarms: Alarms::new(|| {}),
-        link: Some(network::cable(network::Capacity::default()).0),
-        mixer: Mixer::new(display::sound::Output::none()),
-    };
-    let floppy = storage::memory::MemoryDisk::padded(vec![1], 1_474_560).unwrap();
-    let disk = storage::memory::MemoryDisk::padded(vec![2], 1 << 20).unwrap();
-    let media = Media {
-        disks: vec![Box::new(disk)],
-        cdrom: None,
-        floppy: Some((Some(Box::new(floppy)), storage::floppy::FloppyGeometry::HD_1440K)),
-        throttle: storage::throttle::Throttle::new(Default::default(), |_| false),
-        ports: Vec::new(),
-    };
-    let clock = wiring.clock.clone();
-    let controllers =
-        |alarm| Controllers::Ours(Fabric::new(1, clock, alarm, 1_000_000_000, Box::new(NoCpus)));
-    let firmware = Firmware { path: "none".into(), bios: vec![0; 128 << 10], video_bios: vec![0; 512] };
-    let board =
-        Board::assemble(&profile, &wiring, Some(&firmware), media, &mut Outlets::default(), controllers)
-            .unwrap();
+    let Bare { board, wiring, .. } = Bare::build(&profile).unwrap();
     (board, wiring)
 }
 

@@ -1,6 +1,7 @@
 //! A machine: the hardware built from a profile, its vCPUs, its clock and its screen.
 
 mod balloon;
+mod bare;
 mod board;
 mod cabling;
 mod checkpoint;
@@ -67,6 +68,7 @@ use turns::Turns;
 use wires::{CpuWires, Wires};
 
 pub use balloon::BalloonHandle;
+pub use bare::{Bare, SavedDevice};
 pub use cabling::NetworkStats;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use drives::Drive;
