@@ -1,5 +1,5 @@
-//! Opens images with damaged headers and tables, of every format, and uses them: nothing may panic, hang, or
-//! take memory without bound. SECONDS are of CPU time. `cargo run --release -p storage --example fuzz -- SECONDS SEED`
+//! Opens images with damaged headers and tables, of every format, and uses them; and tells what damaged files of every
+//! kind are. Nothing may panic, hang, or take memory without bound. SECONDS are of CPU time. `cargo run --release -p storage --example fuzz -- SECONDS SEED`
 //!
 //! VHDX and VMDK seeds come from `qemu-img`, where that is installed.
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use storage::disk::Disk;
+use storage::kind::identify;
 use storage::qcow2::{self, Qcow2};
 use storage::store::{Run, Store};
 use storage::vdi::{self, Vdi};
@@ -21,6 +22,10 @@ use storage::{Format, MemoryDisk, OpenError};
 
 /// No image may make more of its file than this.
 const ROOM: usize = 64 << 20;
+/// Nothing may ask the host for more address space than that, beyond what the process has to begin with.
+const SPACE_MAX_BYTES: u64 = 512 << 20;
+/// One case in so many is a file whose kind is to be told.
+const KINDS_EVERY: u64 = 16;
 /// More CPU time than that is a hang.
 const SLOW: Duration = Duration::from_secs(10);
 
@@ -199,6 +204,41 @@ fn foreign_seeds() -> Vec<(String, Format, Vec<u8>)> {
     seeds
 }
 
+/// Starts of files of kinds that are no images: CD, partitioned disks, boot sector, kernels.
+fn heads() -> Vec<Vec<u8>> {
+    let head = |length: usize, parts: &[(usize, &[u8])]| {
+        let mut bytes = vec![0; length];
+        for (at, part) in parts {
+            bytes[*at..at + part.len()].copy_from_slice(part);
+        }
+        bytes
+    };
+    let elf = b"\x7FELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0\0\0\x10\0\x34\0\0\0";
+    vec![
+        head(
+            80 << 10,
+            &[
+                (0x8000, b"\x01CD001\x01"),
+                (0x8800, b"\0CD001\x01EL TORITO SPECIFICATION"),
+                (0x9000, b"\xFFCD001\x01"),
+            ],
+        ),
+        head(1 << 20, &[(446, b"\x80\x01\x01\0\x83\xFE\xFF\xFF\0\x08\0\0\0\x10\0\0"), (510, &[0x55, 0xAA])]),
+        head(1 << 20, &[(450, &[0xEE]), (510, &[0x55, 0xAA]), (512, b"EFI PART\0\0\x01\0\x5C\0\0\0")]),
+        head(512, &[(0, &[0xEB, 0xFE]), (510, &[0x55, 0xAA])]),
+        head(64 << 10, &[(0x1F1, &[4]), (510, &[0x55, 0xAA]), (0x202, b"HdrS\x0F\x02")]),
+        head(64 << 10, &[(0, elf), (0x1000, &[0x02, 0xB0, 0xAD, 0x1B, 0, 0, 0, 0, 0xFE, 0x4F, 0x52, 0xE4])]),
+        head(64 << 10, &[(0x800, &[0xD6, 0x50, 0x52, 0xE8, 0, 0, 0, 0, 0x18, 0, 0, 0])]),
+    ]
+}
+
+/// Has a damaged file's kind told, and its format.
+fn try_kind(file: &Path, bytes: &[u8]) {
+    std::fs::write(file, bytes).expect("there is room for an image");
+    let _ = identify(file);
+    let _ = storage::image::format(file);
+}
+
 /// Changes some bytes, most of them where headers and tables are.
 fn damage(bytes: &mut [u8], random: &mut Random) {
     let interesting = [
@@ -266,6 +306,13 @@ fn seal(format: Format, bytes: &mut [u8]) {
     }
 }
 
+/// The most address space this process has had.
+fn space_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmPeak:")?.trim().strip_suffix("kB"));
+    kibibytes.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or_default() << 10
+}
+
 /// What this process has used.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -279,38 +326,53 @@ fn main() {
         std::process::exit(2);
     };
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let seeds = seeds();
+    let (seeds, heads) = (seeds(), heads());
+    let folder = tempfile::tempdir().expect("there is room for an image");
+    let file = folder.path().join("damaged");
     let end = cpu_time() + Duration::from_secs(seconds);
+    let space_max = space_bytes() + SPACE_MAX_BYTES;
     let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     while cpu_time() < end {
-        let (name, format, bytes) = &seeds[random.below(seeds.len() as u64) as usize];
-        let mut bytes = bytes.clone();
+        let kinds = random.below(KINDS_EVERY) == 0;
+        let chosen = random.below((seeds.len() + if kinds { heads.len() } else { 0 }) as u64) as usize;
+        let (name, format, mut bytes) = match seeds.get(chosen) {
+            Some((name, format, bytes)) => (name.as_str(), *format, bytes.clone()),
+            None => ("another kind of file", Format::Raw, heads[chosen - seeds.len()].clone()),
+        };
         let state = random.0;
         damage(&mut bytes, &mut random);
         if random.below(4) != 0 {
-            seal(*format, &mut bytes);
+            seal(format, &mut bytes);
         }
         let writes = random.below(2) == 0;
         let start = cpu_time();
         let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            try_image(*format, bytes, writes, &mut random)
+            if kinds {
+                try_kind(&file, &bytes);
+            }
+            chosen < seeds.len() && try_image(format, bytes, writes, &mut random)
         }));
         let count = counts.entry(name).or_default();
         count.0 += 1;
         match tried {
             Ok(opened) => count.1 += u64::from(opened),
-            Err(_) => {
-                eprintln!("{name}: panicked from state {state:#x}");
-                std::process::exit(1);
-            }
+            Err(_) => fail(name, "panicked", state),
         }
         let took = cpu_time() - start;
         if took > SLOW {
-            eprintln!("{name}: took {took:?} from state {state:#x}");
-            std::process::exit(1);
+            fail(name, &format!("took {took:?}"), state);
+        }
+        if space_bytes() > space_max {
+            fail(name, &format!("asked for {} MiB of address space", space_bytes() >> 20), state);
         }
     }
+    println!("{} MiB of address space at most", space_bytes() >> 20);
     for (name, (tried, opened)) in counts {
         println!("{name}: {tried} damaged images, {opened} of them opened and used");
     }
+}
+
+fn fail(name: &str, what: &str, state: u64) -> ! {
+    eprintln!("{name}: {what}, from state {state:#x}");
+    std::process::exit(1);
 }
