@@ -1,4 +1,4 @@
-# What the host must have, by purpose and distribution. Sourced by run.sh, test.sh and bench.sh.
+# What the host must have, by purpose and distribution. Sourced by the other scripts here.
 
 # Names of the same things on Debian/Ubuntu, Fedora and Arch.
 build_debian="gcc libc6-dev pkg-config libasound2-dev curl ca-certificates"
@@ -14,6 +14,7 @@ test_debian="nasm gdb grub-rescue-pc memtest86+ xvfb x11-apps imagemagick xdotoo
 guests_debian="busybox-static linux-image-cloud-amd64 linux-image-amd64 debian-installer-12-netboot-i386 debian-installer-12-netboot-amd64"
 
 bench_debian="bochs bochsbios vgabios qemu-system-x86 linux-image-cloud-amd64 busybox-static"
+proof_debian="debootstrap qemu-utils e2fsprogs fdisk"
 
 say() { printf '\n== %s\n' "$*"; }
 
