@@ -178,6 +178,21 @@ impl Bare {
         self.board.power.lock().press_power_button();
     }
 
+    /// A hand puts a disc and a floppy disk in, or takes out what is there, if it can be had.
+    pub fn change_media(&self, insert: bool) {
+        let (cd, floppy) = &self.board.removable;
+        let mut floppy = floppy.lock();
+        // A tray that is locked stays shut.
+        if insert {
+            let disk = |length| MemoryDisk::padded(vec![2], length).ok();
+            let disc = disk(2 * DISK_BYTES).and_then(|disc| cd.as_ref()?.insert(Box::new(disc)).ok());
+            let disk = disk(FloppyGeometry::HD_1440K.length_bytes());
+            let _ = (disc, disk.map(|disk| floppy.insert(0, Box::new(disk))));
+        } else {
+            let _ = (cd.as_ref().map(|cd| cd.eject()), floppy.eject(0));
+        }
+    }
+
     /// The guest is asked to have its balloon hold so much.
     pub fn ask_balloon(&self, bytes: u64) {
         if let Some(balloon) = &self.board.paravirtual.balloon {

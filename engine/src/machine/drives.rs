@@ -42,7 +42,7 @@ pub struct Drive {
 }
 
 impl CdDrive {
-    fn insert(&self, disc: Box<dyn Disk>) -> Result<(), String> {
+    pub fn insert(&self, disc: Box<dyn Disk>) -> Result<(), String> {
         let done = match self {
             CdDrive::Ide(ide, at) => ide.lock().insert(*at, disc).map_err(|error| error.to_string()),
             CdDrive::Ahci(ahci, port) => ahci.lock().insert(*port, disc).map_err(|error| error.to_string()),
@@ -50,7 +50,7 @@ impl CdDrive {
         done.map(drop)
     }
 
-    fn eject(&self) -> Result<(), String> {
+    pub fn eject(&self) -> Result<(), String> {
         let done = match self {
             CdDrive::Ide(ide, at) => ide.lock().eject(*at).map_err(|error| error.to_string()),
             CdDrive::Ahci(ahci, port) => ahci.lock().eject(*port).map_err(|error| error.to_string()),

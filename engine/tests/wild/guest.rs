@@ -198,7 +198,7 @@ impl Guest {
 
     /// Something comes from outside.
     pub fn hear_from_outside(&mut self) {
-        let what = self.random.below(6);
+        let what = self.random.below(7);
         self.note(format!("from outside, {what}"));
         let number = self.random.next();
         match what {
@@ -215,6 +215,7 @@ impl Guest {
             2 => self.bare.speak(&number.to_le_bytes()[..1 + (number % 8) as usize]),
             3 => self.bare.ask_balloon(number % (2 * RAM_BYTES)),
             4 => drop(self.bare.draw()),
+            5 => self.bare.change_media(number & 1 != 0),
             _ => {
                 let longest = if self.random.one_in(20) { LONG_FRAME } else { 1600 };
                 let length = 14 + self.random.below(longest) as usize;
