@@ -147,7 +147,8 @@ pub fn card<R>(ui: &mut Ui, title: &str, contents: impl FnOnce(&mut Ui) -> R) ->
             if !title.is_empty() {
                 heading(ui, title);
             }
-            contents(ui)
+            // Not as wide as the card by all means: a column justifies even what is written in it.
+            ui.with_layout(Layout::top_down(Align::Min), contents).inner
         })
         .inner
 }

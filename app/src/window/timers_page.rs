@@ -389,7 +389,7 @@ fn stop_at_tick(
         Some(set) => stops::action(id, BreakAction::Remove { id: Some(set.id) }),
         None => stops::add(id, &condition.to_string()),
     };
-    let button = egui::Button::selectable(set.is_some(), "Stop at tick").small();
+    let button = egui::Button::new("Stop at tick").small().selected(set.is_some());
     action.widget(ui, button, true, asked);
 }
 

@@ -19,6 +19,8 @@ const LINE: f32 = 17.0;
 const STACK: f32 = 262.0;
 /// With names behind its values.
 const NAMED_STACK: f32 = 400.0;
+/// Narrower than this, the stack lies below the code.
+const NARROW: f32 = 600.0;
 /// Callers shown.
 const CALLERS: usize = 6;
 
@@ -27,8 +29,14 @@ pub fn show(ui: &mut Ui, id: Id, machine: &dyn Running, registers: &Registers, a
     let rows = ((ui.available_height() - 40.0) / LINE).clamp(8.0, 60.0) as usize;
     let has_names = machine.session().is_some_and(|session| !session.symbols().is_empty());
     let stack_width = if has_names && ui.available_width() > 900.0 { NAMED_STACK } else { STACK };
+    if ui.available_width() < NARROW {
+        ui.spacing_mut().item_spacing.y = 0.0;
+        code_lines(ui, id, machine, registers, rows / 2, asked);
+        ui.add_space(8.0);
+        return stack_lines(ui, machine, registers, rows / 2);
+    }
     ui.horizontal_top(|ui| {
-        let code_width = (ui.available_width() - stack_width - 16.0).max(300.0);
+        let code_width = ui.available_width() - stack_width - 16.0;
         ui.vertical(|ui| {
             ui.set_width(code_width);
             ui.spacing_mut().item_spacing.y = 0.0;

@@ -7,7 +7,7 @@ use engine::scheduler::Scheduler;
 use super::super::action::Action;
 use super::super::samples::History;
 use super::super::theme;
-use super::{Holder, setting};
+use super::{Holder, WIDE, setting};
 
 /// A part of a bar: how much of it, whose, its colour.
 type Part<'a> = (f64, &'a str, Color32);
@@ -28,10 +28,13 @@ pub fn show(
     let part = |index: usize, size: f64| (size, holders[index].name.as_str(), colours.of(index));
     let parts: Vec<Part> = used.iter().enumerate().map(|(index, used)| part(index, used / whole)).collect();
     let free = format!("{:.0} % of a CPU idle", (whole - total).max(0.0) * 100.0);
-    bar(ui, &format!("Processors: {whole}"), &parts, &free);
-    if let Some(report) = report {
-        memory(ui, holders, report);
-    }
+    let count = if ui.available_width() < WIDE { 1 } else { 2 };
+    ui.columns(count, |columns| {
+        bar(&mut columns[0], &format!("Processors: {whole}"), &parts, &free);
+        if let Some(report) = report {
+            memory(&mut columns[count - 1], holders, report);
+        }
+    });
     ui.horizontal_wrapped(|ui| {
         // Of the host, but spoken to through a machine, as `ctl` does.
         let speaker = holders[0].id;

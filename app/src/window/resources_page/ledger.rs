@@ -50,6 +50,8 @@ pub fn show(ui: &mut Ui, report: &Report) {
                 ui.end_row();
             }
         });
+        // Below it is room for the scroll bar.
+        ui.add_space(8.0);
     });
     let text = format!(
         "Granted + on its way + free = may be granted = {} % of what the host has. Processor: what is reserved.",

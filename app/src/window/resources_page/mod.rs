@@ -107,6 +107,7 @@ impl ResourcesPage {
                 let column = ui.push_id(holder.id, |ui| {
                     ui.allocate_ui_with_layout(vec2(width, 0.0), Layout::top_down(Align::Min), |ui| {
                         ui.set_width(width);
+                        ui.spacing_mut().item_spacing = vec2(8.0, 7.0);
                         self.column(ui, &shown, asked);
                     })
                 });

@@ -64,12 +64,15 @@ pub fn give(
     });
 }
 
-/// What can be dragged.
+/// What can be dragged; on its way, it says what it is.
 fn parcel(ui: &mut Ui, parcel: Parcel) {
     let colours = theme::colours();
     let kind = std::mem::discriminant(&parcel.goods);
     let id = ui.make_persistent_id(("parcel", parcel.from, kind));
+    let text = if ui.ctx().is_being_dragged(id) { written(parcel.goods) } else { "drag".to_owned() };
     let shown = ui.dnd_drag_source(id, parcel, |ui| {
+        ui.spacing_mut().item_spacing.x = 6.0;
+        ui.spacing_mut().interact_size.y = 18.0;
         let frame = Frame::new()
             .fill(colours.card)
             .stroke(Stroke::new(1.0, colours.accent))
@@ -77,14 +80,13 @@ fn parcel(ui: &mut Ui, parcel: Parcel) {
             .inner_margin(Margin::symmetric(8, 4));
         frame.show(ui, |ui| {
             ui.horizontal(|ui| {
-                ui.spacing_mut().item_spacing.x = 6.0;
-                ui.spacing_mut().interact_size.y = 17.0;
                 grip(ui);
-                ui.label(RichText::new(written(parcel.goods)).color(colours.text));
+                ui.label(RichText::new(text).color(colours.text));
             });
         });
     });
-    shown.response.on_hover_text("Drag it to another machine's column");
+    let text = format!("Drag {} to another machine's column", written(parcel.goods));
+    shown.response.on_hover_text(text);
 }
 
 /// Six dots: something to take hold of.

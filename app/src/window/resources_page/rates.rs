@@ -23,11 +23,13 @@ pub fn show(ui: &mut Ui, column: &Column<'_>, offers: &mut Offers, asked: &mut V
     ui.label(RichText::new("At most, each second:").small().color(theme::colours().weak));
     let size = |size: Option<Size>| size.map_or("none".to_owned(), |size| size.to_string());
     let accesses = throttles.disk_operations.map_or("none".to_owned(), |number| number.to_string());
-    ui.horizontal_wrapped(|ui| {
-        setting::field(ui, own.id, ("disk-iops", "disk accesses"), &accesses, asked);
-        setting::field(ui, own.id, ("disk-rate", "disk data"), &size(throttles.disk_bytes), asked);
-        setting::field(ui, own.id, ("network-rate", "network data"), &size(throttles.network_bytes), asked);
-    });
+    for (setting, value) in [
+        (("disk-iops", "disk accesses"), accesses),
+        (("disk-rate", "disk data"), size(throttles.disk_bytes)),
+        (("network-rate", "network data"), size(throttles.network_bytes)),
+    ] {
+        ui.horizontal(|ui| setting::field(ui, own.id, setting, &value, asked));
+    }
     // Only what is bounded can be given.
     if throttles.disk_operations.is_some() {
         let goods = |number| Goods::DiskOperations(u32::try_from(number).unwrap_or(u32::MAX));

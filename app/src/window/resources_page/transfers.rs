@@ -67,9 +67,13 @@ fn one(ui: &mut Ui, transfer: &Transfer, asked: &mut Vec<Action>) {
     if matches!(transfer.goods, Goods::Memory(_)) && transfer.state.is_over() {
         let spent = |party: &engine::resources::Party| {
             let (before, after) = (party.spent_before_bytes, party.spent_bytes);
-            format!("{} {} → {}", party.name, amount::bytes(before), amount::bytes(after))
+            format!("{} from {} to {}", party.name, amount::bytes(before), amount::bytes(after))
         };
-        facts.push(format!("The host spends: {}, {}", spent(&transfer.donor), spent(&transfer.receiver)));
+        facts.push(format!(
+            "what the host spends went for {}, for {}",
+            spent(&transfer.donor),
+            spent(&transfer.receiver)
+        ));
     }
     if !facts.is_empty() {
         ui.label(RichText::new(facts.join(" · ")).small().color(colours.weak));

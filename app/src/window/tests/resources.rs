@@ -82,7 +82,7 @@ fn memory_is_given_by_a_button_and_taken_back() {
 #[test]
 fn a_parcel_is_dragged_to_another_column() {
     let (mut window, [left, right]) = deck(["left", "right"]);
-    let parcel = window.harness.get_all_by_label("256 shares").next().unwrap().rect().center();
+    let parcel = window.harness.get_all_by_label("drag").next().unwrap().rect().center();
     let to = window.harness.get_all_by_label("right").last().unwrap().rect().center();
     window.harness.drag_at(parcel);
     window.steps();
