@@ -32,6 +32,8 @@ pub mod irq {
     pub const KEYBOARD: u32 = 1;
     /// Second serial port.
     pub const COM2: u32 = 3;
+    /// NE2000 on ISA, as sold: there is no second serial port.
+    pub const NE2000: u32 = 3;
     /// First serial port.
     pub const COM1: u32 = 4;
     /// Floppy controller.
@@ -46,6 +48,14 @@ pub mod irq {
     pub const IDE_PRIMARY: u32 = 14;
     /// Second IDE channel.
     pub const IDE_SECONDARY: u32 = 15;
+}
+
+/// Ports that nothing but custom chose.
+pub mod port {
+    /// VMware's port of calls.
+    pub const VMWARE: u64 = 0x5658;
+    /// NE2000 on ISA, 32 of them.
+    pub const NE2000: u64 = 0x300;
 }
 
 /// Slots of PCI bus 0, as (device, function).
@@ -78,6 +88,8 @@ pub mod pci {
     pub const TABLET: (u8, u8) = (10, 0);
     /// Virtio sound, 1AF4:1059.
     pub const SOUND: (u8, u8) = (11, 0);
+    /// Virtio GPU, 1AF4:1050.
+    pub const GPU: (u8, u8) = (12, 0);
     /// The first virtio disk, 1AF4:1042; the others follow, each in a slot of its own.
     pub const FIRST_DISK: (u8, u8) = (16, 0);
 }
