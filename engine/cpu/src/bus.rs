@@ -18,6 +18,10 @@ impl HostPage {
         HostPage { read: std::ptr::null(), write: std::ptr::null_mut(), offset: u64::MAX };
 }
 
+/// The port at which a hypervisor takes calls (VMware's "backdoor"): an IN of 32 bits there may see the general
+/// registers. See [`GuestBus::call`].
+pub const CALL_PORT: u16 = 0x5658;
+
 /// The rest of the machine, as one vCPU sees it. Implemented by the engine, once for both backends.
 ///
 /// `bytes` is 1, 2, 4 or 8 (ports: 1, 2 or 4). Values are little-endian in the low bits; bits above
@@ -42,6 +46,12 @@ pub trait GuestBus {
 
     /// OUT.
     fn port_out(&self, port: u16, bytes: usize, value: u32);
+
+    /// An IN of 32 bits from [`CALL_PORT`]: `registers` are EAX, EBX, ECX and EDX, and become what they are after it.
+    /// `false`: nobody takes calls, and it is an IN like any other.
+    fn call(&self, _registers: &mut [u32; 4]) -> bool {
+        false
+    }
 
     /// The interrupt acknowledge cycle: the vector to deliver, or `None` if the request went away.
     fn acknowledge_interrupt(&self) -> Option<u8>;

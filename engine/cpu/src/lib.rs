@@ -7,7 +7,7 @@ pub mod registers;
 pub mod soft;
 pub mod stop;
 
-pub use bus::{GuestBus, HostPage};
+pub use bus::{CALL_PORT, GuestBus, HostPage};
 pub use notice::{DataWatch, Interest, Mode, ModeKind, Notice, Source, Vectors};
 pub use pins::{Pins, Signal};
 pub use registers::{Registers, Segment, Table};

@@ -207,6 +207,22 @@ impl Bus {
         self.table.load().place(space, address)
     }
 
+    /// A guest reads 32 bits from a port whose device sees EAX, EBX, ECX and EDX. False if there is none: then it is a
+    /// read like any other.
+    pub fn call(&self, port: u64, registers: &mut [u32; 4], cpu: usize) -> bool {
+        let table = self.table.load();
+        let Some((window, _)) = table.find(Space::Port, port) else { return false };
+        let mut device = window.device.lock();
+        let Some(calls) = device.calls() else { return false };
+        let nth = window.reads.fetch_add(1, Ordering::Relaxed);
+        window.timed(nth, Width::Dword, || calls.call(registers));
+        drop(device);
+        let value = u64::from(registers[0]);
+        let (space, width) = (Space::Port, Width::Dword);
+        self.trace(&table, Traced { space, address: port, width, value, write: false, cpu, window: None });
+        true
+    }
+
     /// A guest writes. What nobody claims is dropped.
     pub fn write(&self, space: Space, address: u64, width: Width, value: u64, cpu: usize) {
         let value = value & width.ones();

@@ -21,6 +21,11 @@ pub trait Device: Send {
     /// Writes `value` (bits above `width` are zero) at `at`.
     fn write(&mut self, at: At, width: Width, value: u64);
 
+    /// The device as one that takes calls, if it does: see [`crate::Bus::call`].
+    fn calls(&mut self) -> Option<&mut dyn Calls> {
+        None
+    }
+
     /// Back to the state of power-on; wires stay. The outputs are derived anew.
     fn reset(&mut self);
 
@@ -32,6 +37,12 @@ pub trait Device: Send {
 
     /// Takes over a state made by [`Device::save`]; on error nothing has changed.
     fn load(&mut self, state: &[u8]) -> Result<(), LoadError>;
+}
+
+/// A device whose port sees the general registers of the CPU that reads it.
+pub trait Calls {
+    /// An IN of 32 bits: EAX, EBX, ECX and EDX before it, which become those after it.
+    fn call(&mut self, registers: &mut [u32; 4]);
 }
 
 /// A saved state that does not fit the device.

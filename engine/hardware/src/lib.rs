@@ -43,7 +43,7 @@ pub use alarm::{Alarm, Alarms};
 pub use bus::{Bus, Space, WindowSpec};
 pub use clock::Clock;
 pub use contents::Contents;
-pub use device::{Device, LoadError, Shared, shared};
+pub use device::{Calls, Device, LoadError, Shared, shared};
 pub use jobs::Jobs;
 pub use line::{Line, LineSink, MessagePort, Messages};
 pub use memory::Memory;

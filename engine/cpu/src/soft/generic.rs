@@ -11,6 +11,7 @@ use super::frames;
 use super::operand::truncate;
 use super::state::{Cpu, flag};
 use super::word::Word;
+use crate::CALL_PORT;
 
 macro_rules! sized {
     ($bytes:expr, $word:ident => $handler:expr) => {
@@ -546,10 +547,23 @@ fn port_in(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {
     let (port, bytes) = (port(cpu, i, 1), register.size());
     cpu.check_io(port, bytes)?;
     cpu.count_exactly()?;
-    let value = cpu.bus().port_in(port, bytes);
-    cpu.set_register(register, u64::from(value));
+    if !(port == CALL_PORT && bytes == 4 && call(cpu)) {
+        let value = cpu.bus().port_in(port, bytes);
+        cpu.set_register(register, u64::from(value));
+    }
     cpu.watch_port(port, bytes);
     Ok(Flow::Jumped)
+}
+
+/// An IN that sees EAX, EBX, ECX and EDX, if there is somebody who looks at them.
+fn call(cpu: &mut Cpu) -> bool {
+    const NUMBERS: [usize; 4] = [0, 3, 1, 2];
+    let mut registers = NUMBERS.map(|number| cpu.general[number] as u32);
+    let is_taken = cpu.bus().call(&mut registers);
+    if is_taken {
+        NUMBERS.into_iter().zip(registers).for_each(|(number, value)| cpu.general[number] = value.into());
+    }
+    is_taken
 }
 
 fn port_out(cpu: &mut Cpu, i: &Instruction) -> Fallible<Flow> {

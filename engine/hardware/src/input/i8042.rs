@@ -75,10 +75,16 @@ impl I8042 {
         self.settle();
     }
 
-    /// The mouse moved `dx` to the right and `dy` down, its wheel `wheel` steps away from the hand;
+    /// The mouse moved `dx` to the right and `dy` down, its wheel `wheel` steps towards the hand;
     /// `buttons` ([`crate::input::mouse::button`]) are down.
     pub fn mouse(&mut self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
         self.chip.mouse.moved(dx, dy, wheel, buttons, self.clock.now());
+        self.settle();
+    }
+
+    /// Has the mouse send a packet though nothing moved.
+    pub fn nudge_mouse(&mut self) {
+        self.chip.mouse.nudge(self.clock.now());
         self.settle();
     }
 

@@ -58,6 +58,8 @@ pub struct Mouse {
     buttons: u8,
     /// The buttons last reported.
     reported: u8,
+    /// A packet is to be sent though nothing moved.
+    nudged: bool,
     next_sample: Nanoseconds,
 }
 
@@ -80,6 +82,7 @@ impl Default for Mouse {
             dz: 0,
             buttons: 0,
             reported: 0,
+            nudged: false,
             next_sample: 0,
         }
     }
@@ -161,6 +164,7 @@ impl Mouse {
     }
 
     fn forget_motion(&mut self) {
+        self.nudged = false;
         (self.dx, self.dy, self.dz) = (0, 0, 0);
         self.reported = self.buttons;
     }
@@ -196,6 +200,7 @@ impl Mouse {
             _ => self.dz = 0,
         }
         self.reported = self.buttons;
+        self.nudged = false;
         packet
     }
 
@@ -203,10 +208,10 @@ impl Mouse {
     fn has_news(&self) -> bool {
         let buttons = if self.id == 4 { 0x1F } else { 0x07 };
         let wheel = self.id != 0 && self.dz != 0;
-        self.dx != 0 || self.dy != 0 || wheel || (self.buttons ^ self.reported) & buttons != 0
+        self.nudged || self.dx != 0 || self.dy != 0 || wheel || (self.buttons ^ self.reported) & buttons != 0
     }
 
-    /// The host moved it: `dx` to the right, `dy` downwards, `wheel` away from the hand; `buttons`
+    /// The host moved it: `dx` to the right, `dy` downwards, `wheel` towards the hand (down); `buttons`
     /// are those of [`button`] that are down.
     pub fn moved(&mut self, dx: i32, dy: i32, wheel: i32, buttons: u8, now: Nanoseconds) {
         // A click shorter than a sample is not lost: what was pending goes out first.
@@ -216,8 +221,14 @@ impl Mouse {
         let pile = |old: i32, new: i32| old.saturating_add(new).clamp(-PILE, PILE);
         self.dx = pile(self.dx, dx);
         self.dy = pile(self.dy, dy.saturating_neg());
-        self.dz = pile(self.dz, wheel.saturating_neg());
+        self.dz = pile(self.dz, wheel);
         self.buttons = buttons & 0x1F;
+        self.advance(now);
+    }
+
+    /// Has it send a packet though nothing moved: another device has news for the same driver.
+    pub fn nudge(&mut self, now: Nanoseconds) {
+        self.nudged = self.streams();
         self.advance(now);
     }
 
@@ -339,7 +350,7 @@ mod tests {
         assert_eq!(told(&mut mouse, &[0xF2]), [0xFA, 4]);
         told(&mut mouse, &[0xF4]);
         mouse.moved(0, 0, 1, button::BACK, 0);
-        assert_eq!(drain(&mut mouse), [0x08, 0, 0, 0x1F]);
+        assert_eq!(drain(&mut mouse), [0x08, 0, 0, 0x11]);
     }
 
     #[test]
@@ -368,6 +379,19 @@ mod tests {
         mouse.moved(0, 0, 0, 0, 2000);
         mouse.advance(10_000_000);
         assert_eq!(drain(&mut mouse), [0x08, 1, 0, 0x09, 0, 0, 0x08, 0, 0]);
+    }
+
+    #[test]
+    fn a_nudge_is_a_packet_in_which_nothing_moved() {
+        let mut mouse = Mouse::default();
+        mouse.nudge(0);
+        told(&mut mouse, &[0xF4]);
+        assert_eq!(drain(&mut mouse), [], "nobody listened");
+        mouse.nudge(0);
+        mouse.nudge(1);
+        assert_eq!((drain(&mut mouse), mouse.next_deadline()), (vec![0x08, 0, 0], Some(10_000_000)));
+        mouse.advance(10_000_000);
+        assert_eq!((drain(&mut mouse), mouse.next_deadline()), (vec![0x08, 0, 0], None));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What comes out of the guest: accesses go to the bus, the rest becomes a reason to stop or an error.
 
 use cpu::registers::{Event, EventKind, segment};
-use cpu::{FaultRecord, GuestBus, Notice, Stop};
+use cpu::{CALL_PORT, FaultRecord, GuestBus, Notice, Stop};
 use kvm_bindings::*;
 
 use super::exit::{self, Exit};
+use super::state::registers_error;
 use super::{KvmVcpu, debug, msr, registers};
 use crate::backend::{VcpuError, VcpuErrorKind};
 
@@ -12,6 +13,9 @@ impl KvmVcpu {
     /// Serves what is for the bus; gives the reason to stop if there is one.
     pub(super) fn serve(&mut self, bus: &dyn GuestBus, exit: Exit) -> Result<Option<Stop>, VcpuError> {
         match exit {
+            Exit::Port { port: CALL_PORT, size: 4, count: 1, write: false, offset } => {
+                self.serve_call(bus, offset)?;
+            }
             Exit::Port { port, size, count, write, offset } => {
                 exit::serve_port(bus, port, size, write, self.run_area(offset, size * count)?);
             }
@@ -58,6 +62,23 @@ impl KvmVcpu {
             }
         }
         Ok(None)
+    }
+
+    /// An IN that sees the general registers, if somebody looks at them. KVM writes EAX itself from its run area when it
+    /// completes the instruction; where it emulated it, it loses that write for registers that were set meanwhile
+    /// (`emulate_regs_need_sync_from_vcpu` in arch/x86/kvm/x86.c), so EAX is in both places.
+    fn serve_call(&mut self, bus: &dyn GuestBus, offset: usize) -> Result<(), VcpuError> {
+        let mut state = self.fd.get_regs().map_err(registers_error)?;
+        let mut registers = [state.rax, state.rbx, state.rcx, state.rdx].map(|value| value as u32);
+        if !bus.call(&mut registers) {
+            exit::serve_port(bus, CALL_PORT, 4, false, self.run_area(offset, 4)?);
+            return Ok(());
+        }
+        let [eax, ebx, ecx, edx] = registers;
+        (state.rax, state.rbx, state.rcx, state.rdx) = (eax.into(), ebx.into(), ecx.into(), edx.into());
+        self.fd.set_regs(&state).map_err(registers_error)?;
+        self.run_area(offset, 4)?.copy_from_slice(&eax.to_le_bytes());
+        Ok(())
     }
 
     fn run_area(&mut self, offset: usize, bytes: usize) -> Result<&mut [u8], VcpuError> {
