@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use hardware::input::Key;
-use hardware::virtio::{Balloon, Block, Console, Entropy, Input, Kind, Net, VirtioPci};
+use hardware::virtio::{Balloon, Block, Console, Entropy, Gpu, Input, Kind, Net, VirtioPci};
 use hardware::{Alarm, At, Clock, Device, Jobs, Line, Memory, Messages, Width};
 
 const RAM_BYTES: u64 = 1 << 20;
@@ -85,6 +85,21 @@ pub const DEVICES: &[Target] = &[
                 far.receive(&mut Vec::new());
                 device.advance();
             })
+        },
+    },
+    Target {
+        name: "gpu",
+        storm: |seed| {
+            storm(
+                seed,
+                || Gpu::new(64 << 10),
+                |device| {
+                    device.with(|gpu, io| {
+                        gpu.resize(800, 600 + gpu.scan().map_or(0, |_| 1), io);
+                        Ok(())
+                    });
+                },
+            )
         },
     },
     Target {
