@@ -50,6 +50,9 @@ pub struct Profile {
     /// Floppy image.
     #[serde(default)]
     pub floppy: Option<PathBuf>,
+    /// The display adapter.
+    #[serde(default)]
+    pub display: DisplayAdapter,
     /// What the network card's cable leads to.
     #[serde(default)]
     pub network: Network,
@@ -236,6 +239,29 @@ impl FromStr for Network {
     }
 }
 
+/// Which display adapters the guest sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DisplayAdapter {
+    /// A VGA, which every system knows.
+    #[default]
+    Vga,
+    /// Virtio's GPU beside it: what it shows is shown as soon as a driver has it show something, and the
+    /// guest hears when the window has another size.
+    VirtioGpu,
+}
+
+impl FromStr for DisplayAdapter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DisplayAdapter, String> {
+        match text {
+            "vga" => Ok(DisplayAdapter::Vga),
+            "virtio-gpu" => Ok(DisplayAdapter::VirtioGpu),
+            _ => Err("write vga or virtio-gpu".to_owned()),
+        }
+    }
+}
+
 /// Which network card the guest sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Nic {
@@ -244,6 +270,10 @@ pub enum Nic {
     E1000,
     /// Virtio's: fastest, for systems with a driver.
     Virtio,
+    /// NE2000 on PCI (Realtek RTL8029), for systems older than the E1000.
+    Ne2000,
+    /// NE2000 on ISA, at port 0x300 and interrupt 3, for systems that know no PCI.
+    Ne2000Isa,
 }
 
 impl FromStr for Nic {
@@ -253,7 +283,9 @@ impl FromStr for Nic {
         match text {
             "e1000" => Ok(Nic::E1000),
             "virtio" => Ok(Nic::Virtio),
-            _ => Err("write e1000 or virtio".to_owned()),
+            "ne2000" => Ok(Nic::Ne2000),
+            "ne2000-isa" => Ok(Nic::Ne2000Isa),
+            _ => Err("write e1000, virtio, ne2000 or ne2000-isa".to_owned()),
         }
     }
 }
@@ -406,6 +438,7 @@ impl Profile {
             disks: Vec::new(),
             disk_bus: DiskBus::default(),
             floppy: None,
+            display: DisplayAdapter::default(),
             network: Network::default(),
             nic: Nic::default(),
             mac: None,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use engine::backend::{Backend, InterruptMode};
 use engine::network::Forward;
-use engine::profile::{DiskBus, Firmware, Network, Nic, Size};
+use engine::profile::{DiskBus, DisplayAdapter, Firmware, Network, Nic, Size};
 use engine::sound::{Audio, SoundCards};
 use storage::Format;
 
@@ -167,11 +167,14 @@ pub struct MachineArguments {
     /// Floppy image.
     #[arg(long, value_name = "F")]
     pub floppy: Option<PathBuf>,
+    /// The display adapter; virtio-gpu is one beside the VGA.
+    #[arg(long, value_name = "vga|virtio-gpu")]
+    pub display: Option<DisplayAdapter>,
     /// What the network card's cable leads to.
     #[arg(long, value_name = "nat|none|switch:NAME|tap:NAME")]
     pub network: Option<Network>,
     /// Which network card.
-    #[arg(long, value_name = "e1000|virtio")]
+    #[arg(long, value_name = "e1000|virtio|ne2000|ne2000-isa")]
     pub nic: Option<Nic>,
     /// Sound devices, with commas between them.
     #[arg(long, value_name = "none|speaker,ac97,sb16,virtio")]

@@ -72,6 +72,7 @@ pub fn apply(profile: &mut Profile, machine: &MachineArguments) -> Result<(), St
     }
     set(&mut profile.network, &machine.network);
     set(&mut profile.nic, &machine.nic);
+    set(&mut profile.display, &machine.display);
     set(&mut profile.sound, &machine.sound);
     if let Some(audio) = &machine.audio {
         profile.audio = Some(match audio {

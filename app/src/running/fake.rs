@@ -40,6 +40,10 @@ pub enum Deed {
     Type(String),
     /// [`Running::mouse`].
     Mouse(i32, i32, i32, u8),
+    /// [`Running::resize_screen`].
+    Resize(u32, u32),
+    /// [`Running::pointer`].
+    Pointer(u16, u16, i32, u8),
     /// [`Running::send_serial`].
     Serial(Vec<u8>),
 }
@@ -79,6 +83,8 @@ struct Inner {
     throttles: Throttles,
     lost_ticks: LostTicks,
     balloon_bytes: u64,
+    takes_pointer: bool,
+    takes_size: bool,
 }
 
 impl Inner {
@@ -105,6 +111,8 @@ impl Fake {
             throttles: Throttles::default(),
             lost_ticks: LostTicks::default(),
             balloon_bytes: 0,
+            takes_pointer: false,
+            takes_size: false,
         };
         let trace = Trace::new(Clock::manual(), &[window("8254"), window("com1")], Vec::new());
         let mixer = Mixer::new(Output::none());
@@ -134,6 +142,16 @@ impl Fake {
     /// Sets the text screen.
     pub fn set_screen(&self, text: &str) {
         self.with(|inner| inner.screen = Some(text.to_owned()));
+    }
+
+    /// The guest listens to the pointer, or no more.
+    pub fn set_takes_pointer(&self, takes: bool) {
+        self.with(|inner| inner.takes_pointer = takes);
+    }
+
+    /// The guest drives a GPU, or no more.
+    pub fn set_takes_size(&self, takes: bool) {
+        self.with(|inner| inner.takes_size = takes);
     }
 
     /// Sets the picture: all pixels of one colour.
@@ -259,6 +277,18 @@ impl Running for Fake {
     }
     fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
         self.did(Deed::Mouse(dx, dy, wheel, buttons));
+    }
+    fn takes_size(&self) -> bool {
+        self.with(|inner| inner.takes_size)
+    }
+    fn resize_screen(&self, width: u32, height: u32) {
+        self.did(Deed::Resize(width, height));
+    }
+    fn takes_pointer(&self) -> bool {
+        self.with(|inner| inner.takes_pointer)
+    }
+    fn pointer(&self, x: u16, y: u16, wheel: i32, buttons: u8) {
+        self.did(Deed::Pointer(x, y, wheel, buttons));
     }
     fn send_serial(&self, bytes: &[u8]) {
         self.did(Deed::Serial(bytes.to_vec()));

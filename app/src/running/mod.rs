@@ -51,6 +51,14 @@ pub trait Running: Send + Sync {
     fn type_text(&self, text: &str);
     /// Moves the mouse; `buttons`: bit 0 left, 1 right, 2 middle.
     fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8);
+    /// Whether the guest hears of its monitor's size.
+    fn takes_size(&self) -> bool;
+    /// Gives the guest's monitor another size, in pixels.
+    fn resize_screen(&self, width: u32, height: u32);
+    /// Whether the guest listens to a pointer with absolute coordinates.
+    fn takes_pointer(&self) -> bool;
+    /// The pointer is at (x, y) of the guest's screen, each 0 to 0x7FFF; wheel and buttons as with the mouse.
+    fn pointer(&self, x: u16, y: u16, wheel: i32, buttons: u8);
     /// Sends bytes to the first serial port.
     fn send_serial(&self, bytes: &[u8]);
     /// The newest frame.
@@ -160,6 +168,18 @@ impl Running for Session {
     }
     fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
         Session::mouse(self, dx, dy, wheel, buttons);
+    }
+    fn takes_size(&self) -> bool {
+        Session::takes_size(self)
+    }
+    fn resize_screen(&self, width: u32, height: u32) {
+        Session::resize_screen(self, width, height);
+    }
+    fn takes_pointer(&self) -> bool {
+        Session::takes_pointer(self)
+    }
+    fn pointer(&self, x: u16, y: u16, wheel: i32, buttons: u8) {
+        Session::pointer(self, x, y, wheel, buttons);
     }
     fn send_serial(&self, bytes: &[u8]) {
         Session::send_serial(self, bytes);

@@ -9,8 +9,10 @@ use engine::session::{Ending, RunState};
 use super::action::Action;
 use super::capture::SharedCapture;
 use super::chord::CHORDS;
+use super::fitting::Fitting;
 use super::machines::{Entry, Life, Origin, Standing};
 use super::picture::{SCALINGS, Scaling, place};
+use super::pointer::Pointer;
 use super::registers_panel::RegistersPanel;
 use super::{crash_card, library_page, theme};
 use crate::running::Running;
@@ -24,6 +26,8 @@ pub struct Console {
     pub shows_registers: bool,
     /// The panel's memory.
     pub registers: RegistersPanel,
+    pointer: Pointer,
+    fitting: Fitting,
 }
 
 impl Console {
@@ -112,6 +116,7 @@ impl Console {
             }
             RunState::Running | RunState::Paused | RunState::Ended(_) => {}
         }
+        self.fit_monitor(ui, entry, &machine);
         entry.picture.update(ui.ctx(), &entry.name, &machine.frame());
         let is_over = matches!(state, RunState::Ended(_));
         self.picture(ui, entry, &machine, is_over, capture);
@@ -122,8 +127,21 @@ impl Console {
         }
     }
 
+    /// The guest's monitor is as large as the room for it.
+    fn fit_monitor(&mut self, ui: &Ui, entry: &Entry, machine: &Arc<dyn Running>) {
+        if !machine.takes_size() {
+            return self.fitting.forget();
+        }
+        let room = (ui.max_rect().size() * ui.pixels_per_point()).floor();
+        match self.fitting.ask(entry.id, [room.x as u32, room.y as u32], ui.input(|input| input.time)) {
+            Ok([width, height]) => machine.resize_screen(width, height),
+            Err(Some(later)) => ui.ctx().request_repaint_after(later),
+            Err(None) => {}
+        }
+    }
+
     fn picture(
-        &self,
+        &mut self,
         ui: &mut Ui,
         entry: &Entry,
         machine: &Arc<dyn Running>,
@@ -148,8 +166,15 @@ impl Console {
             let label = format!("Screen of {}", entry.name);
             response.widget_info(|| egui::WidgetInfo::labeled(egui::WidgetType::Image, true, label.clone()));
             entry.picture.paint(ui.painter(), rect, is_over);
-            if response.clicked() && !is_over {
-                capture.lock().grab(machine, true);
+            if is_over {
+                return;
+            }
+            let follows = machine.takes_pointer() && !capture.lock().has_mouse();
+            if follows {
+                self.pointer.follow(ui, &response, rect, &**machine);
+            }
+            if response.clicked() {
+                capture.lock().grab(machine, !follows);
             }
         });
     }
@@ -161,10 +186,13 @@ fn status(ui: &mut Ui, entry: &Entry, capture: &SharedCapture) {
     ui.label(dot);
     ui.label(RichText::new(&entry.name).strong());
     ui.label(RichText::new(standing.text()).color(library_page::colour(standing)));
+    let follows = entry.machine().is_some_and(|machine| machine.takes_pointer());
     let capture = capture.lock();
     let hint = match (capture.has_keyboard(), capture.has_mouse()) {
         (true, true) => "keyboard and mouse are the guest's · right Ctrl or Ctrl+Alt releases",
+        (true, false) if follows => "the keyboard is the guest's, its pointer follows · right Ctrl releases",
         (true, false) => "the keyboard is the guest's · click the screen for the mouse",
+        (false, _) if standing == Standing::Running && follows => "click the screen for the keyboard",
         (false, _) if standing == Standing::Running => "click the screen for keyboard and mouse",
         (false, _) => "",
     };

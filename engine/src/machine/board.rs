@@ -16,11 +16,11 @@ use hardware::firmware::fw_cfg::FwCfg;
 use hardware::firmware::{acpi, boot, smbios};
 use hardware::floppy::FloppyController;
 use hardware::ide::{IdeController, Position};
-use hardware::input::I8042;
 use hardware::input::i8042::Wires;
+use hardware::input::{I8042, VmwarePointer};
 use hardware::interrupts::{Fabric, fabric};
 use hardware::layout::{irq, pci};
-use hardware::net::E1000;
+use hardware::net::{E1000, Ne2000, Rtl8029};
 use hardware::pci::{Function, Root};
 use hardware::serial::SerialPort;
 use hardware::sound::{self, Ac97, Loudspeaker, Sb16};
@@ -92,6 +92,7 @@ pub struct Board {
     timer_alarms: (Option<usize>, usize),
     serial: Shared<SerialPort>,
     pub keyboard: Shared<I8042>,
+    pub pointer: Shared<VmwarePointer>,
     pub power: Shared<PowerManagement>,
     pub video: Shared<VgaCard>,
     pub paravirtual: Paravirtual,
@@ -221,10 +222,15 @@ impl Board {
         };
 
         // Network card.
-        let network_card = link.as_ref().map(|link| -> Shared<dyn Function> {
+        let network_card = link.as_ref().and_then(|link| -> Option<Shared<dyn Function>> {
             let (id, alarm) = alarm();
-            let name = if profile.nic == Nic::E1000 { "e1000" } else { "virtio-net" };
-            let pin = tally.line(name, interrupts.line(pci::NETWORK.0, 1));
+            let (name, pin) = match profile.nic {
+                Nic::E1000 => ("e1000", interrupts.line(pci::NETWORK.0, 1)),
+                Nic::Virtio => ("virtio-net", interrupts.line(pci::NETWORK.0, 1)),
+                Nic::Ne2000 => ("rtl8029", interrupts.line(pci::NETWORK.0, 1)),
+                Nic::Ne2000Isa => ("ne2000", line(irq::NE2000)),
+            };
+            let pin = tally.line(name, pin);
             let messages = tally.messages(name, messages.clone());
             let (mac, link, memory, clock) =
                 (profile.mac_address(), link.clone(), memory.clone(), clock.clone());
@@ -233,13 +239,24 @@ impl Board {
                     let card = shared(E1000::new("e1000", mac, link, memory, clock, alarm, pin));
                     E1000::connect(&card, bus);
                     board.add_timed(&card, id);
-                    card
+                    Some(card)
                 }
                 Nic::Virtio => {
                     let net = Net::new(mac, link, clock, alarm);
                     let card = VirtioPci::new("virtio-net", net, memory, pin, messages).install(bus);
                     board.add_timed(&card, id);
-                    card
+                    Some(card)
+                }
+                Nic::Ne2000 => {
+                    let card = shared(Rtl8029::new(mac, link, clock, alarm, pin));
+                    Rtl8029::connect(&card, bus);
+                    board.add_timed(&card, id);
+                    Some(card)
+                }
+                Nic::Ne2000Isa => {
+                    let card = Ne2000::new(mac, link, clock, alarm, pin).install(bus);
+                    board.add_timed(&card, id);
+                    None
                 }
             }
         });
@@ -295,6 +312,8 @@ impl Board {
         };
         let keyboard = I8042::new(clock.clone(), keyboard_alarm, wires).install(bus);
         board.add_timed(&keyboard, id);
+        let pointer = VmwarePointer::install(bus);
+        board.add(&pointer);
 
         // Debug ports.
         let console: Box<dyn FnMut(u8) + Send> = match outlets.debug_console.take() {
@@ -365,6 +384,7 @@ impl Board {
             timer_alarms,
             serial,
             keyboard,
+            pointer,
             power,
             video,
             paravirtual,
@@ -388,8 +408,8 @@ impl Board {
 
     /// Where input goes.
     pub fn sockets(&self) -> Sockets {
-        let (keyboard, serial, power) = (self.keyboard.clone(), self.serial.clone(), self.power.clone());
-        Sockets { keyboard, serial, power }
+        let (keyboard, pointer) = (self.keyboard.clone(), self.pointer.clone());
+        Sockets { keyboard, pointer, serial: self.serial.clone(), power: self.power.clone() }
     }
 
     /// The state of every device, by name. Those that follow the time when they are looked at do so first: what

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cpu::soft::WORK;
-use cpu::{GuestBus, HostPage};
+use cpu::{CALL_PORT, GuestBus, HostPage};
 use hardware::interrupts::Fabric;
 use hardware::memory::PAGE;
 use hardware::{Bus, Clock, Memory, Space, Width, bus::Traced};
@@ -230,6 +230,18 @@ impl GuestBus for MachineBus {
     fn port_out(&self, port: u16, bytes: usize, value: u32) {
         count(&self.exits.ports[usize::from(port)]);
         self.write_device(Space::Port, u64::from(port), bytes, u64::from(value));
+    }
+
+    fn call(&self, registers: &mut [u32; 4]) -> bool {
+        let (space, address, width) = (Space::Port, u64::from(CALL_PORT), Width::Dword);
+        let window = self.bus.call(address, registers);
+        if window.is_some() {
+            count(&self.exits.ports[usize::from(CALL_PORT)]);
+            let value = u64::from(registers[0]);
+            self.note(Traced { space, address, width, value, write: false, cpu: self.cpu, window });
+            self.look(space, address, width, value, false);
+        }
+        window.is_some()
     }
 
     fn acknowledge_interrupt(&self) -> Option<u8> {

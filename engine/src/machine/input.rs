@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use hardware::Shared;
 use hardware::chipset::power::PowerManagement;
-use hardware::input::{I8042, Key};
+use hardware::input::{I8042, Key, VmwarePointer};
 use hardware::serial::SerialPort;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub enum Input {
     Typed(Key, bool),
     /// The mouse moves right and down, its wheel turns, and these buttons are down.
     Mouse(i32, i32, i32, u8),
+    /// The pointer is here, each 0 to 0x7FFF, its wheel turns, and these buttons are down.
+    Pointer(u16, u16, i32, u8),
     /// Bytes for the first serial port.
     Serial(Vec<u8>),
     /// The power button.
@@ -35,8 +37,27 @@ const LOOK_NS: u64 = 1_000_000;
 /// Where inputs go.
 pub struct Sockets {
     pub keyboard: Shared<I8042>,
+    pub pointer: Shared<VmwarePointer>,
     pub serial: Shared<SerialPort>,
     pub power: Shared<PowerManagement>,
+}
+
+impl Sockets {
+    /// The mouse moves. A guest that listens to VMware's pointer hears it there: it does not look into the mouse's packets.
+    pub fn mouse(&self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
+        let is_told = self.pointer.lock().moved(dx, dy, wheel, buttons);
+        let mut keyboard = self.keyboard.lock();
+        if is_told { keyboard.nudge_mouse() } else { keyboard.mouse(dx, dy, wheel, buttons) }
+    }
+
+    /// VMware's pointer is at (x, y), each 0 to 0x7FFF.
+    pub fn point(&self, x: u16, y: u16, wheel: i32, buttons: u8) {
+        // The highest bits again as the lowest, so that the far end is the far end.
+        let wide = |value: u16| value << 1 | value >> 14 & 1;
+        if self.pointer.lock().point(wide(x), wide(y), wheel, buttons) {
+            self.keyboard.lock().nudge_mouse();
+        }
+    }
 }
 
 /// Inputs that have come and are not yet with their devices, and those that are to come.
@@ -109,7 +130,14 @@ impl Inbox {
                     self.key_due_ns = now + board::KEYSTROKE.as_nanos() as u64;
                 }
                 Input::Key(key, pressed) => keyboard.key(key, pressed),
-                Input::Mouse(dx, dy, wheel, buttons) => keyboard.mouse(dx, dy, wheel, buttons),
+                Input::Mouse(dx, dy, wheel, buttons) => {
+                    drop(keyboard);
+                    sockets.mouse(dx, dy, wheel, buttons);
+                }
+                Input::Pointer(x, y, wheel, buttons) => {
+                    drop(keyboard);
+                    sockets.point(x, y, wheel, buttons);
+                }
                 Input::PowerButton => sockets.power.lock().press_power_button(),
                 Input::Serial(_) => unreachable!("bytes have a queue of their own"),
             }

@@ -283,7 +283,7 @@ impl Machine {
             let devices = Arc::downgrade(&board.timed);
             timekeeper::start(clock.clone(), alarms, bell.clone(), devices, listeners);
         }
-        let screen = Screen::start(board.video.clone(), outlets.waker.clone());
+        let screen = Screen::start(board.video.clone(), board.paravirtual.gpu.clone(), outlets.waker.clone());
         let machine = Arc::new(Machine {
             profile: profile.clone(),
             platform,

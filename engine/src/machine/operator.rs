@@ -49,7 +49,35 @@ impl Machine {
         if self.receives(Input::Mouse(dx, dy, wheel, buttons)) {
             return;
         }
-        self.board.keyboard.lock().mouse(dx, dy, wheel, buttons);
+        self.board.sockets().mouse(dx, dy, wheel, buttons);
+    }
+
+    /// Whether the guest listens to a pointer with absolute coordinates.
+    pub fn takes_pointer(&self) -> bool {
+        self.board.paravirtual.takes_pointer() || self.board.pointer.lock().is_absolute()
+    }
+
+    /// The pointer is at (x, y), each 0 to 0x7FFF: virtio's, where the guest listens to it, or VMware's.
+    pub fn point(&self, x: u16, y: u16, wheel: i32, buttons: u8) {
+        if self.receives(Input::Pointer(x, y, wheel, buttons)) {
+            return;
+        }
+        match self.board.paravirtual.takes_pointer() {
+            true => self.board.paravirtual.pointer(x, y, wheel, buttons),
+            false => self.board.sockets().point(x, y, wheel, buttons),
+        }
+    }
+
+    /// Whether the guest hears of its monitor's size.
+    pub fn takes_size(&self) -> bool {
+        self.turns.is_none() && self.board.paravirtual.takes_size()
+    }
+
+    /// The monitor has another size, in pixels. A deterministic machine's keeps the one it has.
+    pub fn resize_screen(&self, width: u32, height: u32) {
+        if self.turns.is_none() {
+            self.board.paravirtual.resize_screen(width, height);
+        }
     }
 
     /// Sends bytes to the first serial port, waiting while its queue is full.

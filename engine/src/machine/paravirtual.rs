@@ -10,7 +10,7 @@ use hardware::input::Key;
 use hardware::layout::pci;
 use hardware::pci::Function;
 use hardware::virtio::entropy::Source;
-use hardware::virtio::{Balloon, Block, Console, Entropy, Input, Kind, VirtioPci};
+use hardware::virtio::{Balloon, Block, Console, Entropy, Gpu, Input, Kind, VirtioPci, gpu};
 use hardware::{Messages, Shared};
 
 use super::StartError;
@@ -18,7 +18,7 @@ use super::board::Wiring;
 use super::media::Media;
 use super::tally::Tally;
 use super::worker;
-use crate::profile::{DiskBus, Profile};
+use crate::profile::{DiskBus, DisplayAdapter, Profile};
 use crate::session::ByteOutlet;
 
 /// How long a pause waits for disks to finish what is under way.
@@ -45,6 +45,8 @@ pub struct Paravirtual {
     pub disks: Vec<Shared<VirtioPci<Block>>>,
     /// The memory balloon.
     pub balloon: Option<Shared<VirtioPci<Balloon>>>,
+    /// The GPU.
+    pub gpu: Option<Shared<VirtioPci<Gpu>>>,
     console: Option<Shared<VirtioPci<Console>>>,
     keyboard: Option<Shared<VirtioPci<Input>>>,
     tablet: Option<Shared<VirtioPci<Input>>>,
@@ -69,6 +71,9 @@ impl Paravirtual {
         all.keyboard =
             wanted.keyboard.then(|| all.add(slots, pci::KEYBOARD, "virtio-keyboard", Input::keyboard()));
         all.tablet = wanted.tablet.then(|| all.add(slots, pci::TABLET, "virtio-tablet", Input::tablet()));
+        if profile.display == DisplayAdapter::VirtioGpu {
+            all.gpu = Some(all.add(slots, pci::GPU, "virtio-gpu", Gpu::new(gpu::PIXELS_MAX_BYTES)));
+        }
         if profile.disk_bus == DiskBus::Virtio {
             let queues = profile.cpus.clamp(1, DISK_QUEUES_MAX) as u16;
             for (n, disk) in (0u8..).zip(media.disks.drain(..)) {
@@ -116,6 +121,21 @@ impl Paravirtual {
         if let Some(console) = &self.console {
             console.lock().with(|console, io| {
                 console.resize(columns, rows, io);
+                Ok(())
+            });
+        }
+    }
+
+    /// Whether the guest drives the GPU, and so hears of its monitor's size.
+    pub fn takes_size(&self) -> bool {
+        self.gpu.as_ref().is_some_and(|gpu| gpu.lock().is_live())
+    }
+
+    /// The monitor at the GPU has another size, in pixels.
+    pub fn resize_screen(&self, width: u32, height: u32) {
+        if let Some(gpu) = &self.gpu {
+            gpu.lock().with(|gpu, io| {
+                gpu.resize(width, height, io);
                 Ok(())
             });
         }

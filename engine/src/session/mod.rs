@@ -251,14 +251,24 @@ impl Session {
         self.0.machine.paravirtual().resize_console(columns, rows);
     }
 
+    /// Whether the guest hears of its monitor's size: it drives a GPU.
+    pub fn takes_size(&self) -> bool {
+        self.0.machine.takes_size()
+    }
+
+    /// Gives the guest's monitor another size, in pixels.
+    pub fn resize_screen(&self, width: u32, height: u32) {
+        self.0.machine.resize_screen(width, height);
+    }
+
     /// Whether the guest listens to a pointer with absolute coordinates; without one, [`Session::mouse`].
     pub fn takes_pointer(&self) -> bool {
-        self.0.machine.paravirtual().takes_pointer()
+        self.0.machine.takes_pointer()
     }
 
     /// The pointer is at (x, y) of the guest's screen, each 0 to 0x7FFF; wheel and buttons as with the mouse.
     pub fn pointer(&self, x: u16, y: u16, wheel: i32, buttons: u8) {
-        self.0.machine.paravirtual().pointer(x, y, wheel, buttons);
+        self.0.machine.point(x, y, wheel, buttons);
     }
 
     /// Volume, mute, and what the sound lamp shows.

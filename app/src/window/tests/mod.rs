@@ -3,6 +3,7 @@
 mod debugging;
 mod resources;
 mod saving;
+mod screen;
 
 use std::path::Path;
 use std::sync::Arc;
