@@ -157,6 +157,7 @@ fn case(name: &str) -> &'static Case {
 guests! {
     a20;
     breakpoints;
+    calls;
     #[own] code_dma;
     code_pages;
     code_stores;
