@@ -27,7 +27,7 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-insmod /driver.ko
+for driver in /drivers/*; do insmod $driver; done
 ip link set eth0 up
 echo MAC $(cat /sys/class/net/eth0/address)
 udhcpc -i eth0 -n -q -t 20 -s /lease
@@ -71,7 +71,7 @@ fn free_port() -> u16 {
         .port()
 }
 
-fn linux_uses(nic: Nic, driver: &str) {
+fn linux_uses(nic: Nic, drivers: &[&str]) {
     let Some((kernel, files)) = installer::kernel_and_files() else { return };
     let Some(busybox) = installed("/bin/busybox", "busybox-static") else { return };
     let data: Vec<u8> =
@@ -91,11 +91,14 @@ fn linux_uses(nic: Nic, driver: &str) {
 
     let script = SCRIPT.replace("@PULL@", &pull.to_string()).replace("@PUSH@", &push.to_string());
     let mut archive = Initramfs::default();
-    for folder in ["bin", "dev", "proc", "sys", "tmp"] {
+    for folder in ["bin", "dev", "drivers", "proc", "sys", "tmp"] {
         archive.add(folder, 0o040_755, &[]);
     }
     archive.add("bin/busybox", 0o100_755, &std::fs::read(busybox).expect("a file"));
-    archive.add("driver.ko", 0o100_644, files.file(driver).expect("the installer has the driver"));
+    for (n, driver) in drivers.iter().enumerate() {
+        let module = files.file(driver).expect("the installer has the driver");
+        archive.add(&format!("drivers/{n}.ko"), 0o100_644, module);
+    }
     archive.add("lease", 0o100_755, LEASE_SCRIPT.as_bytes());
     archive.add("init", 0o100_755, script.as_bytes());
     let initrd = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -141,5 +144,10 @@ fn linux_uses(nic: Nic, driver: &str) {
 
 #[test]
 fn linux_uses_the_e1000() {
-    linux_uses(Nic::E1000, "/e1000.ko");
+    linux_uses(Nic::E1000, &["/e1000.ko"]);
+}
+
+#[test]
+fn linux_uses_the_ne2000() {
+    linux_uses(Nic::Ne2000, &["/8390.ko", "/ne2k-pci.ko"]);
 }

@@ -207,20 +207,17 @@ impl Bus {
         self.table.load().place(space, address)
     }
 
-    /// A guest reads 32 bits from a port whose device sees EAX, EBX, ECX and EDX. False if there is none: then it is a
-    /// read like any other.
-    pub fn call(&self, port: u64, registers: &mut [u32; 4], cpu: usize) -> bool {
+    /// A guest reads 32 bits from a port whose device sees EAX, EBX, ECX and EDX; tells where it fell. `None` if there is
+    /// no such device: then it is a read like any other.
+    pub fn call(&self, port: u64, registers: &mut [u32; 4]) -> Option<Place> {
         let table = self.table.load();
-        let Some((window, _)) = table.find(Space::Port, port) else { return false };
+        let place = table.place(Space::Port, port)?;
+        let window = &table.windows[place.0];
         let mut device = window.device.lock();
-        let Some(calls) = device.calls() else { return false };
+        let calls = device.calls()?;
         let nth = window.reads.fetch_add(1, Ordering::Relaxed);
         window.timed(nth, Width::Dword, || calls.call(registers));
-        drop(device);
-        let value = u64::from(registers[0]);
-        let (space, width) = (Space::Port, Width::Dword);
-        self.trace(&table, Traced { space, address: port, width, value, write: false, cpu, window: None });
-        true
+        Some(place)
     }
 
     /// A guest writes. What nobody claims is dropped.

@@ -67,13 +67,9 @@ fn one(ui: &mut Ui, transfer: &Transfer, asked: &mut Vec<Action>) {
     if matches!(transfer.goods, Goods::Memory(_)) && transfer.state.is_over() {
         let spent = |party: &engine::resources::Party| {
             let (before, after) = (party.spent_before_bytes, party.spent_bytes);
-            format!("{} from {} to {}", party.name, amount::bytes(before), amount::bytes(after))
+            format!("{} on {} ({} before)", amount::bytes(after), party.name, amount::bytes(before))
         };
-        facts.push(format!(
-            "what the host spends went for {}, for {}",
-            spent(&transfer.donor),
-            spent(&transfer.receiver)
-        ));
+        facts.push(format!("the host spends {}, {}", spent(&transfer.donor), spent(&transfer.receiver)));
     }
     if !facts.is_empty() {
         ui.label(RichText::new(facts.join(" · ")).small().color(colours.weak));

@@ -205,7 +205,7 @@ mod tests {
     /// What a driver does: EBX and the call; gives EAX to EDX.
     fn asks(bus: &Bus, ebx: u32, call: u16) -> [u32; 4] {
         let mut registers = [MAGIC, ebx, call.into(), port::VMWARE as u32];
-        assert!(bus.call(port::VMWARE, &mut registers, 0));
+        assert!(bus.call(port::VMWARE, &mut registers).is_some());
         registers
     }
 
@@ -246,7 +246,7 @@ mod tests {
     fn who_does_not_know_the_word_or_asks_too_much_is_refused() {
         let (bus, pointer) = enabled();
         let mut registers = [0, 1, 2, 3];
-        assert!(bus.call(port::VMWARE, &mut registers, 0));
+        assert!(bus.call(port::VMWARE, &mut registers).is_some());
         assert_eq!(registers, [REFUSED, 1, 2, 3]);
         assert_eq!(asks(&bus, 0, 1)[0], REFUSED, "no such call");
         for count in [5, 0, u32::MAX] {

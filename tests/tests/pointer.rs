@@ -1,0 +1,68 @@
+//! Linux's own PS/2 driver finds VMware's pointer behind the mouse, and hears where the host's pointer is.
+
+use engine::profile::{Paravirtual, Profile};
+use machine_tests::linux::Linux;
+use machine_tests::{Guest, SOFT};
+
+/// Seconds a Linux guest has; many tests share the host.
+const PATIENCE: u64 = 900;
+
+/// The device with two absolute axes; then sixteen bit words of each event read from it.
+const SCRIPT: &str = "
+until [ \"$node\" ]; do
+  sleep 1
+  for event in /sys/class/input/event*/device; do
+    [ $(cat $event/capabilities/abs) = 3 ] || continue
+    node=/dev/input/$(basename $(dirname $event))
+    echo found $(cat $event/name) axes $(cat $event/capabilities/abs)
+  done
+done
+echo 'to be read'
+dd if=$node bs=24 count=10 2>/dev/null | od -v -An -tu2 -w24
+echo finished
+";
+
+#[test]
+fn linux_hears_of_a_click_where_it_was_made() {
+    let Some(linux) = Linux::of("amd64", &["evdev", "psmouse"], SCRIPT, &[]) else { return };
+    let mut profile = Profile::new("pointer");
+    profile.paravirtual = Paravirtual::NONE;
+    linux.boot_in(&mut profile, "");
+    let guest = Guest::start(profile, SOFT);
+    guest.wait_until(PATIENCE, "a driver", || guest.session().takes_pointer());
+    guest.wait_until(PATIENCE, "the reader", || guest.serial().contains("to be read"));
+    // The reader opens the device some time after it says so: the pointer wanders until something came.
+    let told = || -> Vec<[u16; 4]> {
+        let serial = guest.serial();
+        let (_, after) = serial.split_once("to be read").expect("it was said");
+        let events = after.lines().map(|line| -> Vec<u16> {
+            line.split_whitespace().map_while(|word| word.parse().ok()).collect()
+        });
+        // After two times of eight bytes each: type, code, value.
+        events.filter_map(|words| words.get(8..)?.try_into().ok()).collect()
+    };
+    for step in 0..4_000 {
+        if guest.serial().contains("finished") {
+            break;
+        }
+        let pressed = u8::from(step % 2 == 0);
+        guest.session().pointer(0x2000 + 0x100 * u16::from(pressed), 0x5000, -1, pressed);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    guest.wait_until(PATIENCE, "events", || guest.serial().contains("finished"));
+    let (events, serial) = (told(), guest.serial());
+    assert!(serial.contains("VMMouse axes 3"), "{serial}");
+    let values = |kind: u16, code: u16| -> Vec<u16> {
+        events.iter().filter(|event| event[..2] == [kind, code]).map(|event| event[2]).collect()
+    };
+    let (key, relative, absolute) = (1, 2, 3);
+    let wide = |value: u16| value << 1;
+    assert_eq!(events.len(), 10, "{serial}");
+    let across = values(absolute, 0);
+    assert!(across.contains(&wide(0x2000)) || across.contains(&wide(0x2100)), "{events:?}");
+    assert!(across.iter().all(|x| [wide(0x2000), wide(0x2100)].contains(x)), "{events:?}");
+    assert!(values(absolute, 1).iter().all(|y| *y == wide(0x5000)), "{events:?}");
+    assert!(values(relative, 8).iter().all(|notches| *notches == 1), "the wheel turns up: {events:?}");
+    let left = values(key, 0x110);
+    assert!(!left.is_empty() && left.windows(2).all(|pair| pair[0] != pair[1]), "down and up: {events:?}");
+}
