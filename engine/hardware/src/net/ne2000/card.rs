@@ -63,6 +63,11 @@ impl Card {
         }
     }
 
+    /// Has frames move when time does: after a load, other devices may not be in place yet.
+    pub fn move_frames_later(&self) {
+        self.alarm.set(Some(self.clock.now() + 1));
+    }
+
     /// Moves frames both ways, as far as there is room, and sets the next deadline.
     pub fn move_frames(&mut self) {
         // First: a frame that comes meanwhile sets the alarm again.

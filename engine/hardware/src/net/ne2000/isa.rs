@@ -76,7 +76,8 @@ impl Device for Ne2000 {
         let chip: Chip = decode(NAME, state)?;
         chip.check(NAME)?;
         self.card.chip = chip;
-        self.advance();
+        self.card.move_frames_later();
+        self.settle();
         Ok(())
     }
 }

@@ -104,7 +104,8 @@ impl Device for Rtl8029 {
         }
         (self.config, self.card.chip) = (config, chip);
         self.windows.follow(&self.config);
-        self.advance();
+        self.card.move_frames_later();
+        self.settle();
         Ok(())
     }
 }
