@@ -94,7 +94,15 @@ fn stand(vitrine: &Vitrine, connection: &mut Connection, names: &[Value]) -> Res
     for name in names {
         connection.ask(name, &json!("pause"))?;
     }
-    let list = connection.ask(&Value::Null, &json!("list"))?;
+    let stand_still = |list: &Value| {
+        let is_known = |one: &Value| one["state"].as_str() == Some("paused") && one["instructions"].is_u64();
+        list.as_array().is_some_and(|all| all.iter().all(is_known))
+    };
+    let mut list = connection.ask(&Value::Null, &json!("list"))?;
+    while !stand_still(&list) {
+        thread::sleep(Duration::from_millis(1));
+        list = connection.ask(&Value::Null, &json!("list"))?;
+    }
     let of = |one: &Value| Some((one["instructions"].as_f64()?, one["vcpu_seconds"].as_f64()?));
     let guests: Option<Vec<_>> = list.as_array().into_iter().flatten().map(of).collect();
     let process_seconds = vitrine.cpu_seconds();

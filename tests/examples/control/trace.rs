@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
+use engine::RunState;
 use machine_tests::{Guest, SOFT};
 
 use crate::{Findings, median};
@@ -62,7 +63,14 @@ fn rounds(port: u16) -> Vec<[f64; 2]> {
 fn stand(guest: &Guest) -> (f64, f64) {
     let session = guest.session();
     session.pause();
-    let stats = session.stats();
+    // Somebody may look at its counters just now.
+    let stats = loop {
+        let stats = session.stats();
+        if session.state() == RunState::Paused && stats.instructions.is_some() {
+            break stats;
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
     session.resume();
     (stats.instructions.unwrap_or_default() as f64, stats.vcpu_seconds)
 }
