@@ -167,6 +167,12 @@ impl Bus {
         self.change(|table| table.bases[window.0] = base);
     }
 
+    /// Takes everything off the buses. Devices hold the bus on which they place their windows, and it holds them: whoever
+    /// made the machine does this at its end, or all of it stays in memory for good.
+    pub fn clear(&self) {
+        self.change(|table| *table = Table::default());
+    }
+
     fn change<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {
         let _one_at_a_time = self.changing.lock();
         let mut table = Table::clone(&self.table.load());

@@ -50,6 +50,12 @@ impl CpuLines for NoCpus {
     fn startup(&self, _cpu: usize, _vector: u8) {}
 }
 
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.wiring.bus.clear();
+    }
+}
+
 impl Bare {
     /// Builds it, with a disk, a CD and a floppy, whatever files `profile` names.
     pub fn build(profile: &Profile) -> Result<Bare, StartError> {

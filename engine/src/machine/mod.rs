@@ -588,6 +588,7 @@ impl Drop for Machine {
         self.screen.close();
         self.bell.close();
         self.leave_seat();
+        self.bus.clear();
         // The wires hold the vCPUs, whose reports hold the wires.
         self.wires.cpus.store(None);
         self.wires.entities.store(None);

@@ -32,8 +32,8 @@ pub mod tag {
     pub const END: [u8; 4] = *b"END ";
 }
 
-/// Longest content of any section.
-const SECTION_MAX_BYTES: u64 = 64 << 20;
+/// Longest content of any section: a GPU's pictures are the longest state of a device.
+const SECTION_MAX_BYTES: u64 = 128 << 20;
 /// Tag, length, checksum.
 const SECTION_HEAD_BYTES: u64 = 16;
 

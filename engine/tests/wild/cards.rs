@@ -61,6 +61,63 @@ impl Guest {
         address
     }
 
+    /// The NE2000: its ring set up, frames sent from it and taken out of it.
+    pub fn drive_ne2000(&mut self) {
+        let card = self.window("ne2000", 0).or_else(|| self.window("rtl8029", 0));
+        let Some((_, base)) = card else { return };
+        let stop = self.random.mostly(0x80, 12);
+        let settings = [
+            (0x00, 0x21),
+            (0x0E, 0x49),
+            (0x0D, 0x00),
+            (0x0C, 0x1C),
+            (0x01, 0x46),
+            (0x03, 0x46),
+            (0x02, stop),
+        ];
+        for (register, value) in settings.into_iter().chain([(0x0F, 0x3F), (0x07, 0xFF)]) {
+            let value = self.random.mostly(value, 40);
+            self.out(base + register, value);
+        }
+        self.out(base, 0x62); // page 1
+        let current = self.random.mostly(0x47, 10);
+        self.out(base + 7, current);
+        let command = self.random.mostly(0x22, 20);
+        self.out(base, command);
+        let bytes = self.random.of(&[60, 64, 1514, 0]);
+        let length = self.random.mostly(bytes, 10);
+        self.move_by_ne2000(base, 0x4000, length, 0x12);
+        for (register, value) in [(4, 0x40), (5, length & 0xFF), (6, length >> 8), (0, 0x26)] {
+            self.out(base + register, value);
+        }
+        let frames = self.bare.exchange_frames(&[0xFF; 200]);
+        self.count("frames sent", frames as u64);
+        self.let_time_pass();
+        let reasons = self.read(Space::Port, base + 7, Width::Byte);
+        self.count("NE2000 frames", reasons & 1);
+        let page = self.random.mostly(0x47, 5);
+        let count = self.random.mostly(204, 8);
+        self.move_by_ne2000(base, page << 8, count, 0x0A);
+        let boundary = self.random.mostly(0x47, 5);
+        self.out(base + 3, boundary);
+        self.out(base + 7, 0xFF);
+    }
+
+    /// Moves bytes between the card's memory and its data port.
+    fn move_by_ne2000(&mut self, base: u64, address: u64, bytes: u64, command: u64) {
+        for (register, value) in
+            [(0xA, bytes & 0xFF), (0xB, bytes >> 8), (8, address & 0xFF), (9, address >> 8), (0, command)]
+        {
+            self.out(base + register, value);
+        }
+        for _ in 0..bytes.min(1600) / 2 {
+            match command {
+                0x12 => self.write(Space::Port, base + 0x10, Width::Word, 0xFFFF),
+                _ => drop(self.read(Space::Port, base + 0x10, Width::Word)),
+            }
+        }
+    }
+
     /// Buffers for AC'97's three bus masters.
     pub fn drive_ac97(&mut self) {
         let (Some((space, mixer)), Some((_, masters))) = (self.window("ac97", 0), self.window("ac97", 1))
@@ -204,7 +261,7 @@ impl Guest {
         }
     }
 
-    fn negotiate(&mut self, base: u64) {
+    pub fn negotiate(&mut self, base: u64) {
         for status in [0, 3] {
             self.write(Space::Memory, base + 20, Width::Byte, status);
         }
@@ -218,7 +275,9 @@ impl Guest {
         }
         self.write(Space::Memory, base + 20, Width::Byte, 0xB);
         for queue in 0..self.read(Space::Memory, base + 18, Width::Word).min(8) {
-            let size = self.random.mostly(64, 30);
+            self.write(Space::Memory, base + 22, Width::Word, queue);
+            let most = self.read(Space::Memory, base + 24, Width::Word).min(64);
+            let size = self.random.mostly(most, 30);
             self.put(ring(queue) + 0x1000, &[0; 0x1000]);
             let ring = self.random.mostly(ring(queue), 60);
             for (offset, width, value) in [
@@ -262,7 +321,7 @@ impl Guest {
 }
 
 /// Where the ring of a queue lies: descriptors, then what is offered, then what is used.
-fn ring(queue: u64) -> u64 {
+pub fn ring(queue: u64) -> u64 {
     0x4_0000 + 0x2000 * queue
 }
 

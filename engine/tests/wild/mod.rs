@@ -2,6 +2,7 @@
 //! states, the same for one seed. Nothing may panic, and nothing may grow.
 
 mod cards;
+mod desktop;
 mod disks;
 mod guest;
 mod random;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 
 use engine::Profile;
 use engine::machine::Bare;
-use engine::profile::{DiskBus, Nic};
+use engine::profile::{DiskBus, DisplayAdapter, Nic};
 
 use guest::Guest;
 use random::Random;
@@ -27,12 +28,17 @@ pub struct Played {
 }
 
 /// Boards that have, together, every device there is.
-const BOARDS: [(DiskBus, Nic, u32); 3] =
-    [(DiskBus::Ide, Nic::E1000, 1), (DiskBus::Ahci, Nic::Virtio, 2), (DiskBus::Virtio, Nic::E1000, 4)];
+const BOARDS: [(DiskBus, Nic, DisplayAdapter, u32); 5] = [
+    (DiskBus::Ide, Nic::E1000, DisplayAdapter::Vga, 1),
+    (DiskBus::Ahci, Nic::Virtio, DisplayAdapter::VirtioGpu, 2),
+    (DiskBus::Virtio, Nic::E1000, DisplayAdapter::Vga, 4),
+    (DiskBus::Ide, Nic::Ne2000, DisplayAdapter::VirtioGpu, 1),
+    (DiskBus::Ahci, Nic::Ne2000Isa, DisplayAdapter::Vga, 1),
+];
 
 fn profile(board: usize) -> Profile {
-    let (disk_bus, nic, cpus) = BOARDS[board];
-    let mut profile = Profile { disk_bus, nic, cpus, debug_exit: true, ..Profile::new("wild") };
+    let (disk_bus, nic, display, cpus) = BOARDS[board];
+    let mut profile = Profile { disk_bus, nic, display, cpus, debug_exit: true, ..Profile::new("wild") };
     profile.paravirtual.keyboard = true;
     profile.sound = "speaker,ac97,sb16,virtio".parse().expect("sound cards there are");
     profile
@@ -64,7 +70,7 @@ pub fn play(seed: u64, episodes: u32) -> Played {
 impl Guest {
     /// Some accesses that belong together.
     fn episode(&mut self) {
-        match self.random.below(40) {
+        match self.random.below(44) {
             0..=7 => self.poke_about(),
             8..=11 => self.poke_by_index(),
             12 => self.poke_configuration(),
@@ -76,6 +82,9 @@ impl Guest {
             27..=28 => self.drive_sb16(),
             29 => self.drive_fw_cfg(),
             30..=34 => self.drive_virtio(),
+            40 => self.drive_ne2000(),
+            41 | 42 => self.drive_gpu(),
+            43 => self.call_vmware(),
             35 => self.hear_from_outside(),
             36 => self.take_interrupts(),
             37 | 38 => self.let_time_pass(),

@@ -21,7 +21,7 @@ use resource::{Backing, Resource};
 /// The driver may ask for the monitor's EDID, §5.7.3.
 pub const EDID: u64 = 1 << 1;
 /// What a machine's driver may keep here, in bytes of pixels.
-pub const PIXELS_MAX_BYTES: u64 = 256 << 20;
+pub const PIXELS_MAX_BYTES: u64 = 96 << 20;
 /// Resources, and entries of all their backings together, that it may have.
 const RESOURCES_MAX: usize = 4096;
 const ENTRIES_MAX: usize = 1 << 17;
