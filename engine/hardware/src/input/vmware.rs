@@ -43,7 +43,7 @@ mod command {
     pub const ENABLE: u32 = 0x4541_4552;
     pub const DISABLE: u32 = 0x0000_00F5;
     pub const RELATIVE: u32 = 0x4C45_5252;
-    pub const ABSOLUTE: u32 = 0x5341_4252;
+    pub const ABSOLUTE: u32 = 0x5342_4152;
 }
 
 /// Status in its upper half: the pointer is off, or was asked for words it does not have.

@@ -326,10 +326,12 @@ impl Chip {
     fn free_bytes(&self) -> usize {
         let (start, stop) = (usize::from(self.page_start), usize::from(self.page_stop));
         let inside = |page: u8| (start..stop).contains(&usize::from(page));
-        if start >= stop || !inside(self.current) || !inside(self.boundary) {
+        if start >= stop || !inside(self.current) {
             return 0;
         }
-        let (current, boundary) = (usize::from(self.current), usize::from(self.boundary));
+        // Drivers write the page before the one to be read next, even where that lies before the ring's start.
+        let boundary = if inside(self.boundary) { usize::from(self.boundary) } else { stop - 1 };
+        let current = usize::from(self.current);
         let pages = if current < boundary { boundary - current } else { stop - start - (current - boundary) };
         pages * PAGE_BYTES
     }

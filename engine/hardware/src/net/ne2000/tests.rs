@@ -297,3 +297,23 @@ fn the_pci_card_has_the_same_ports_where_its_register_says() {
     }
     assert_eq!(port(0x10, Width::Dword), 0x0040_4821, "the header in one access");
 }
+
+/// Linux's driver writes the page before the next one to be read, also where the next one is the ring's first.
+#[test]
+fn the_ring_goes_round_when_its_boundary_is_the_page_before_its_start() {
+    let mut guest = Guest::start();
+    let mut next = 0x47;
+    for n in 0..200_u8 {
+        let mut sent = frame([0xFF; 6], 300);
+        sent[20] = n;
+        assert!(guest.far.offer(&sent));
+        guest.card.advance();
+        let received = guest.read_memory(u16::from(next) << 8, 4);
+        assert_eq!(received[0] & 1, 1, "frame {n}");
+        let data = guest.read_memory((u16::from(next) << 8) + 4, 300);
+        assert_eq!(data[20], n);
+        next = received[1];
+        guest.write(0x3, next - 1);
+        guest.write(0x7, 0x41);
+    }
+}
