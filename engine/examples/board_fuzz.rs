@@ -21,8 +21,8 @@ const LONG_EVERY: u64 = 64;
 const LONG_EPISODES: u32 = 6_000;
 /// Cases until the process has what it needs for good.
 const SETTLED_AFTER: u64 = 3 * LONG_EVERY;
-/// It may not grow by more than that afterwards.
-const GROWTH_MAX_BYTES: u64 = 32 << 20;
+/// It may not grow by more than that afterwards: a GPU's pictures, 96 MiB of them, pass through its heap.
+const GROWTH_MAX_BYTES: u64 = 128 << 20;
 /// CPU time of a case after which it is taken to hang.
 const HANG: Duration = Duration::from_secs(120);
 const REPORT_EVERY: Duration = Duration::from_secs(300);

@@ -7,16 +7,15 @@ use hardware::{Space, Width};
 use super::*;
 use crate::machine::bare::Bare;
 
-fn board() -> (Board, Wiring) {
+fn board() -> Bare {
     board_on(DiskBus::Virtio)
 }
 
-fn board_on(disk_bus: DiskBus) -> (Board, Wiring) {
+fn board_on(disk_bus: DiskBus) -> Bare {
     let mut profile = Profile { debug_exit: true, disk_bus, ..Profile::new("board") };
     profile.paravirtual.keyboard = true;
     profile.sound = "speaker,ac97,sb16,virtio".parse().unwrap();
-    let Bare { board, wiring, .. } = Bare::build(&profile).unwrap();
-    (board, wiring)
+    Bare::build(&profile).unwrap()
 }
 
 /// Reads and writes all over the ports and device memory; guest time passes.
@@ -51,7 +50,8 @@ fn saved(board: &Board) -> Vec<Vec<u8>> {
 
 #[test]
 fn devices_have_names_of_their_own() {
-    let (board, _) = board();
+    let bare = board();
+    let (board, _) = (&bare.board, &bare.wiring);
     let names: HashSet<String> = board.devices.iter().map(|device| device.lock().name().to_owned()).collect();
     assert_eq!(names.len(), board.devices.len(), "{names:?}");
     assert!(names.len() >= 15, "{names:?}");
@@ -59,12 +59,13 @@ fn devices_have_names_of_their_own() {
 
 #[test]
 fn every_device_takes_its_state_back_after_any_accesses() {
-    let (board, wiring) = board();
-    disturb(&wiring, &board, 20_000);
-    let before = saved(&board);
+    let bare = board();
+    let (board, wiring) = (&bare.board, &bare.wiring);
+    disturb(wiring, board, 20_000);
+    let before = saved(board);
     let now = wiring.clock.now();
-    disturb(&wiring, &board, 20_000);
-    assert_ne!(saved(&board), before, "the accesses changed something");
+    disturb(wiring, board, 20_000);
+    assert_ne!(saved(board), before, "the accesses changed something");
     wiring.clock.set(now);
     let names = board.devices.iter().map(|device| device.lock().name().to_owned());
     let states: Vec<(String, Vec<u8>)> = names.zip(before.iter().cloned()).collect();
@@ -77,9 +78,10 @@ fn every_device_takes_its_state_back_after_any_accesses() {
 
 #[test]
 fn damaged_states_are_refused_and_change_nothing() {
-    let (board, wiring) = board();
-    disturb(&wiring, &board, 5_000);
-    let before = saved(&board);
+    let bare = board();
+    let (board, wiring) = (&bare.board, &bare.wiring);
+    disturb(wiring, board, 5_000);
+    let before = saved(board);
     for (device, state) in board.devices.iter().zip(&before) {
         let mut device = device.lock();
         assert!(device.load(&state[..state.len() / 2]).is_err(), "{} took half a state", device.name());
@@ -89,7 +91,8 @@ fn damaged_states_are_refused_and_change_nothing() {
 
 #[test]
 fn unclaimed_ports_read_ones() {
-    let (_board, wiring) = board();
+    let bare = board();
+    let wiring = &bare.wiring;
     assert_eq!(wiring.bus.read(Space::Port, 0x1234, Width::Dword, 0), 0xFFFF_FFFF);
 }
 
@@ -158,8 +161,32 @@ fn the_pci_bus_looks_the_same_for_ever() {
     for (bus, before, after) in
         [(DiskBus::Ide, None, None), (DiskBus::Ahci, Some(ahci), None), (DiskBus::Virtio, None, Some(disk))]
     {
-        let (_board, wiring) = board_on(bus);
+        let bare = board_on(bus);
+        let wiring = &bare.wiring;
         let expected: Vec<&str> = ALWAYS.into_iter().chain(before).chain(PARAVIRTUAL).chain(after).collect();
         assert_eq!(pci_layout(&wiring.bus), expected, "{bus:?}");
+    }
+}
+
+/// Devices hold their bus, and the bus holds them.
+#[test]
+fn nothing_of_a_board_or_a_machine_stays_when_it_is_over() {
+    let bare = board();
+    let memory = Arc::downgrade(&bare.wiring.memory);
+    drop(bare);
+    assert!(memory.upgrade().is_none(), "the memory of a board");
+
+    let mut profile = Profile::new("over");
+    profile.direct = Some(crate::profile::Direct::BuiltIn(crate::builtin::names()[0].to_owned()));
+    profile.backend = crate::backend::Backend::Soft;
+    let session = crate::Session::start(&profile, crate::Outlets::default()).unwrap();
+    let memory = Arc::downgrade(session.machine().shared_memory());
+    session.power_off();
+    session.wait(std::time::Duration::from_secs(10));
+    drop(session);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while memory.upgrade().is_some() {
+        assert!(std::time::Instant::now() < deadline, "the memory of a machine");
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
