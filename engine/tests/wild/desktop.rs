@@ -36,7 +36,7 @@ impl Guest {
                     let known = self.random.of(&[1, 2, 67, 68, 121, 134]);
                     let format = self.random.mostly(known, 8);
                     self.gpu_command(base, 0, 0x101, &[picture, format, width, height]);
-                    self.back(base, picture, width * height * 4);
+                    self.back(base, picture, width.wrapping_mul(height).wrapping_mul(4) & 0xFFF_FFFF);
                 }
                 3 => self.gpu_command(base, 0, 0x102, &[picture, 0]),
                 4 => {
@@ -49,7 +49,7 @@ impl Guest {
                     self.gpu_command(base, 0, 0x104, &[x, y, w, h, picture, 0]);
                 }
                 6 => self.gpu_command(base, 0, 0x107, &[picture, 0]),
-                7 => self.back(base, picture, width * height * 4),
+                7 => self.back(base, picture, width.wrapping_mul(height).wrapping_mul(4) & 0xFFF_FFFF),
                 _ => {
                     let kind = 0x300 + self.random.below(2);
                     let (hot_x, hot_y) = (self.random.value(), self.random.value());
