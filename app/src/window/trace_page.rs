@@ -83,7 +83,7 @@ impl TracePage {
                     "The trace is off",
                     "Record takes down every port and device-memory access, interrupt, timer edge and slice of this \
                      machine, and puts each into words. A running system hardly feels it; a loop of nothing but port \
-                     accesses loses at most a tenth of its speed. Off, it costs nothing.",
+                     accesses loses about a tenth of its speed. Off, it costs nothing.",
                 ),
             };
             let action = (!trace.is_on()).then_some(Action::Trace(entry.id, true));

@@ -6,7 +6,7 @@ use hardware::{Space, Width, spoken};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::trace::{Event, Writer};
+use crate::trace::{Event, What, Writer};
 
 /// Accesses kept.
 const KEPT: usize = 32;
@@ -95,29 +95,44 @@ pub struct Recent(Mutex<Ring>);
 struct Ring {
     accesses: [Option<Access>; KEPT],
     next: usize,
-    /// For the trace, oldest first.
+    /// Newer ones, which the trace has yet to take, oldest first.
     waiting: Vec<Event>,
 }
 
 impl Ring {
-    fn push(&mut self, access: &Traced) {
-        let Traced { space, address, width, value, write, .. } = *access;
-        let bytes = width.bytes() as u8;
-        self.accesses[self.next] = Some(Access { space, address, bytes, value, write });
+    fn push(&mut self, access: Access) {
+        self.accesses[self.next] = Some(access);
         self.next = (self.next + 1) % KEPT;
+    }
+
+    /// The latest of those that wait, oldest first.
+    fn latest_waiting(&self) -> impl Iterator<Item = Access> + '_ {
+        let from = self.waiting.len().saturating_sub(KEPT);
+        self.waiting[from..].iter().filter_map(Access::of)
+    }
+}
+
+impl Access {
+    fn of(event: &Event) -> Option<Access> {
+        match event.what {
+            What::Access { space, address, width, value, write, .. } => {
+                Some(Access { space, address, bytes: width.bytes() as u8, value, write })
+            }
+            _ => None,
+        }
     }
 }
 
 impl Recent {
     /// Remembers an access.
     pub fn note(&self, access: &Traced) {
-        self.0.lock().push(access);
+        let Traced { space, address, width, value, write, .. } = *access;
+        self.0.lock().push(Access { space, address, bytes: width.bytes() as u8, value, write });
     }
 
     /// Remembers an access that happened at this guest time, also for the trace; whether that should take what waits.
     pub fn note_for_trace(&self, access: &Traced, at_ns: u64) -> bool {
         let mut ring = self.0.lock();
-        ring.push(access);
         ring.waiting.push(Event::access(at_ns, access));
         ring.waiting.len() >= WAITING
     }
@@ -126,13 +141,19 @@ impl Recent {
     pub fn list(&self) -> Vec<Access> {
         let ring = self.0.lock();
         let (newer, older) = ring.accesses.split_at(ring.next);
-        older.iter().chain(newer).filter_map(|access| *access).collect()
+        let kept = older.iter().chain(newer).filter_map(|access| *access);
+        let mut list: Vec<Access> = kept.chain(ring.latest_waiting()).collect();
+        list.drain(..list.len().saturating_sub(KEPT));
+        list
     }
 }
 
 impl Writer for Recent {
     fn drain(&self, into: &mut Vec<Event>) {
-        into.append(&mut self.0.lock().waiting);
+        let mut ring = self.0.lock();
+        let latest: Vec<Access> = ring.latest_waiting().collect();
+        latest.into_iter().for_each(|access| ring.push(access));
+        into.append(&mut ring.waiting);
     }
 }
 
@@ -173,5 +194,13 @@ mod tests {
         }
         let list = recent.list();
         assert_eq!((list.len(), list[0].address, list[KEPT - 1].address), (KEPT, 5, KEPT as u64 + 4));
+        // Those that wait for the trace are the newest, before and after it takes them.
+        for n in 100..103 {
+            assert!(!recent.note_for_trace(&access(n, n, true), n));
+        }
+        let (before, mut taken) = (recent.list(), Vec::new());
+        recent.drain(&mut taken);
+        assert_eq!((taken.len(), recent.list()), (3, before.clone()));
+        assert_eq!((before.len(), before[0].address, before[KEPT - 1].address), (KEPT, 8, 102));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use hardware::Clock;
 
 /// Accesses that share one look at the clock, at most.
-const SHARED: u32 = 16;
+const SHARED: u32 = 32;
 
 /// The time of one vCPU's accesses. Only the thread that runs the vCPU calls it.
 #[derive(Default)]
