@@ -7,7 +7,7 @@ use std::time::Duration;
 use cpu::Registers;
 
 use super::past::Way;
-use super::supervisor::{Command, Travel};
+use super::supervisor::{After, Command, Travel};
 use super::{EditError, Session, WeakSession};
 use crate::debugger::gdb::{Description, GdbServer};
 use crate::debugger::{Condition, Goal, HistoryLimits, MOST_CONDITIONS, StopCondition, Stopped};
@@ -175,15 +175,7 @@ impl Session {
         &self,
         change: impl FnOnce(&Machine) -> Result<T, String> + Send + 'static,
     ) -> Result<T, EditError> {
-        let (tell, told) = std::sync::mpsc::channel();
-        let act = move |machine: &Machine| {
-            // Nobody waits for the answer of a session that is gone.
-            let _ = tell.send(change(machine));
-        };
-        self.0.supervisor.send(Command::Arrange(Box::new(act)));
-        match told.recv() {
-            Ok(done) => done.map_err(EditError::Refused),
-            Err(_) => Err(EditError::Refused("the machine is off".to_owned())),
-        }
+        let (done, _) = self.while_still(change, |_| After::GoOn)?;
+        done.map_err(EditError::Refused)
     }
 }

@@ -331,7 +331,7 @@ impl Session {
         act: impl FnOnce(&Machine) -> T + Send + 'static,
         then: impl FnOnce(&T) -> After + Send + 'static,
     ) -> Result<(T, Duration), EditError> {
-        let ended = || EditError::Refused("the machine has ended meanwhile".to_owned());
+        let ended = || EditError::Refused("the machine is off".to_owned());
         let (tell, told) = std::sync::mpsc::channel();
         let (tell_pause, pause) = std::sync::mpsc::channel();
         let act = move |machine: &Machine| {

@@ -35,8 +35,6 @@ pub enum Command {
     Edit(Edit),
     /// To be done while the machine stands still, which it does for as long as that lasts.
     Still(Still, Sender<Duration>),
-    /// To be done while the machine stands still, for a moment if it runs.
-    Arrange(Edit),
     /// To go from where a paused machine stands; whether it sets out.
     Travel(Travel, Sender<Result<(), EditError>>),
     /// Keep the past within these limits, or not.
@@ -315,14 +313,6 @@ impl Worker {
                 let _ = tell.send(self.keep_history(limits).map_err(EditError::Refused));
                 if !is_paused {
                     self.set_out();
-                }
-            }
-            Command::Arrange(act) => {
-                let is_paused = self.shared.state.lock().run == RunState::Paused;
-                self.machine.hold();
-                act(&self.machine);
-                if !is_paused {
-                    self.machine.release();
                 }
             }
             Command::Travel(travel, tell) => {
