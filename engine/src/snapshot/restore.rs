@@ -4,7 +4,7 @@
 //! compared next; a machine that runs is then held, and if it cannot become the saved one after all, it goes on as it
 //! was.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hardware::Memory;
 use serde::de::DeserializeOwned;
@@ -30,23 +30,8 @@ struct Saved {
     head: Head,
     state: MachineState,
     changes: Vec<Changes>,
-    /// To read memory from.
-    which: Name,
-}
-
-/// [`Which`], with a name of its own.
-enum Name {
-    Snapshot(String),
-    Suspended,
-}
-
-impl Name {
-    fn which(&self) -> Which<'_> {
-        match self {
-            Name::Snapshot(name) => Which::Snapshot(name),
-            Name::Suspended => Which::Suspended,
-        }
-    }
+    /// Where it lies, to read memory from.
+    path: PathBuf,
 }
 
 /// Starts a machine from a saved state. `change` may give it another backend or interrupt mode. Of a machine that was
@@ -76,8 +61,7 @@ pub fn start(
     let fits = check_processor(session.machine(), &saved.head)
         .and_then(|()| check_machine(session.machine(), &saved));
     let loaded = fits.and_then(|()| {
-        let states = states.clone();
-        let load = move |machine: &Machine| load(machine, &states, &mut saved).map(|()| saved.head.cable);
+        let load = move |machine: &Machine| load(machine, &mut saved).map(|()| saved.head.cable);
         let (loaded, _) = session.while_still(load, |_| After::GoOn).map_err(SnapshotError::refused)?;
         if loaded? == Some(false) {
             session.set_cable(false);
@@ -116,14 +100,14 @@ pub fn restore(session: &Session, states: &States, name: &str) -> Result<(), Sna
     check_machine(session.machine(), &saved)?;
     let before = Layers::read(states.folder())?;
     let (fronts, after) = fronts(&saved.head.drives, &before, false)?;
-    let (folder, commit) = (states.clone(), after.clone());
+    let commit = after.clone();
     let act = move |machine: &Machine| {
         let state = machine.save_state().map_err(SnapshotError::Refused)?;
         let contents = machine.shared_memory().contents();
         let (drives, changes) = media(machine)?;
         let cable = saved.head.cable;
         let done = change_disks(machine, &fronts, |machine| {
-            load(machine, &folder, &mut saved)?;
+            load(machine, &mut saved)?;
             commit.write()
         });
         if done.is_err() {
@@ -181,11 +165,7 @@ fn read(states: &States, which: Which) -> Result<Saved, SnapshotError> {
         }
     }
     let state = state.ok_or_else(|| reader.damaged("registers and devices are missing"))?;
-    let which = match which {
-        Which::Snapshot(name) => Name::Snapshot(name.to_owned()),
-        Which::Suspended => Name::Suspended,
-    };
-    Ok(Saved { head, state, changes, which })
+    Ok(Saved { head, state, changes, path: states.path(which)? })
 }
 
 fn unpack<T: DeserializeOwned>(reader: &Reader, content: &[u8]) -> Result<T, SnapshotError> {
@@ -271,12 +251,12 @@ fn shape(front: &Path) -> Result<(Format, u64), SnapshotError> {
 }
 
 /// Makes the machine the saved one. Only while it stands still, and its disks are those of the state.
-fn load(machine: &Machine, states: &States, saved: &mut Saved) -> Result<(), SnapshotError> {
+fn load(machine: &Machine, saved: &mut Saved) -> Result<(), SnapshotError> {
     change_media(machine, &saved.head.drives)?;
     put_back(machine, std::mem::take(&mut saved.changes))?;
     let memory: &Memory = machine.shared_memory();
     memory.forget().map_err(SnapshotError::refused)?;
-    let mut reader = states.open(saved.which.which())?;
+    let mut reader = Reader::open(&saved.path)?;
     while let Some((tag, content)) = reader.next()? {
         if tag == tag::PAGES {
             let bytes = memory.host_bytes();
