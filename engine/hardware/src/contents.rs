@@ -26,12 +26,6 @@ impl Contents {
         self.offsets.iter().copied().zip(self.bytes.chunks_exact(PAGE as usize))
     }
 
-    /// Adds a page whose place is `offset`, a multiple of [`PAGE`].
-    pub fn push(&mut self, offset: u64, page: &[u8; PAGE as usize]) {
-        self.offsets.push(offset);
-        self.bytes.extend(page);
-    }
-
     /// Makes what was copied while the guest ran equal to what `memory` holds now; gives how many pages had
     /// changed. Nothing may write to memory meanwhile. Comparing is faster than copying into fresh room, so that
     /// the guest stands still for a shorter time. Pages that are new come last.

@@ -69,7 +69,11 @@ impl Histogram {
     /// Adds all that another has.
     pub fn add(&self, other: &Histogram) {
         for (bucket, more) in self.buckets.iter().zip(&other.buckets) {
-            bucket.fetch_add(more.load(Ordering::Relaxed), Ordering::Relaxed);
+            let more = more.load(Ordering::Relaxed);
+            // Most are empty, and every write costs.
+            if more > 0 {
+                bucket.fetch_add(more, Ordering::Relaxed);
+            }
         }
         self.largest_ns.fetch_max(other.largest_ns.load(Ordering::Relaxed), Ordering::Relaxed);
     }

@@ -16,6 +16,7 @@ impl Machine {
         let ports: Vec<(u16, u64)> = self.exits.ports();
         let slices: Vec<(u64, u64)> = self.entities.iter().map(|entity| entity.slices()).collect();
         let (edges, merged) = self.board.timer_edges();
+        let devices = self.bus.counts();
         Stats {
             backend: self.platform.note.clone(),
             wall_seconds: self.started.elapsed().as_secs_f64(),
@@ -38,11 +39,11 @@ impl Machine {
             },
             cpus,
             kernel: self.kernel_counts(),
-            devices: self.bus.counts(),
+            work: tally::of_devices(&self.bus, &devices, &self.board.tally),
+            devices,
             interrupts: self.board.line_counts(),
             network: self.network.as_ref().map(Network::stats),
             sound: self.sound.stats(),
-            work: tally::of_devices(&self.bus, &self.board.tally),
             drives: self.drives.work(),
             timers: TimerCounts {
                 guest: self.board.timers(self.clock.now(), |alarm| self.lateness[alarm].summary()),

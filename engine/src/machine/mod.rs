@@ -567,11 +567,6 @@ impl Machine {
         &self.memory
     }
 
-    /// Guest time in nanoseconds.
-    pub fn now_ns(&self) -> u64 {
-        self.clock.now()
-    }
-
     /// The network card's cable, if there is one.
     pub fn network(&self) -> Option<&Network> {
         self.network.as_ref()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use hardware::bus::WindowCount;
 use hardware::histogram::Summary;
 use hardware::layout::irq;
 use hardware::{Bus, Line, LineSink, MessagePort, Messages};
@@ -105,12 +106,11 @@ impl Tally {
     }
 }
 
-/// Every device on the buses, in the order in which they were put there.
-pub fn of_devices(bus: &Bus, tally: &Tally) -> Vec<DeviceWork> {
-    let counts = bus.counts();
+/// Every device on the buses, in the order in which they were put there. `counts`: of their windows.
+pub fn of_devices(bus: &Bus, counts: &[WindowCount], tally: &Tally) -> Vec<DeviceWork> {
     let work = |(device, bytes, access): (String, u64, Summary)| {
         let windows = counts.iter().filter(|window| window.device == device);
-        let sum = |of: fn(&hardware::bus::WindowCount) -> u64| windows.clone().map(of).sum();
+        let sum = |of: fn(&WindowCount) -> u64| windows.clone().map(of).sum();
         DeviceWork {
             reads: sum(|window| window.reads),
             writes: sum(|window| window.writes),
