@@ -36,6 +36,18 @@ impl Folder {
             .unwrap()
     }
 
+    /// Saves a machine with 8 MiB and the debug exit port.
+    #[track_caller]
+    fn create(&self, name: &str, program: &str) {
+        let create = Command::new(env!("CARGO_BIN_EXE_vitrine"))
+            .args(["create", name, program, "--debug-exit", "--memory", "8M"])
+            .current_dir(self.0.path())
+            .env("VITRINE_HOME", self.0.path())
+            .output()
+            .unwrap();
+        assert!(create.status.success(), "{create:?}");
+    }
+
     #[track_caller]
     fn expect(&self, status: i32, arguments: &[&str]) -> (String, String) {
         let output = self.start(arguments).wait_with_output().unwrap();
@@ -151,13 +163,7 @@ fn the_built_in_guest_hears_a_script_and_powers_off() {
 fn a_saved_machine_runs_by_its_name() {
     let folder = Folder::new();
     let program = folder.program(&DEBUG_EXIT);
-    let create = Command::new(env!("CARGO_BIN_EXE_vitrine"))
-        .args(["create", "mine", program, "--debug-exit", "--memory", "8M"])
-        .current_dir(folder.0.path())
-        .env("VITRINE_HOME", folder.0.path())
-        .output()
-        .unwrap();
-    assert!(create.status.success(), "{create:?}");
+    folder.create("mine", program);
     folder.expect(0x21, &["mine", "--timeout", "60"]);
 }
 
@@ -211,6 +217,25 @@ fn several_machines_run_in_one_process_and_each_end_is_told() {
     }
     let (_, err) = folder.expect(1, &[program, program, "--serial", "stdio"]);
     assert!(err.contains("one terminal"), "{err}");
+    for (option, value) in [("--resume", "before"), ("--gdb", "0")] {
+        let (_, err) = folder.expect(1, &[program, program, option, value]);
+        assert!(err.contains(option) && err.contains("one machine"), "{err}");
+    }
+}
+
+#[test]
+fn of_several_machines_too_one_that_is_suspended_goes_on_or_starts_anew() {
+    let folder = Folder::new();
+    let program = folder.program(&DEBUG_EXIT);
+    fs::write(folder.path("speaks.bin"), [&INIT[..], &send(b'A'), &DEBUG_D].concat()).unwrap();
+    folder.create("mine", "speaks.bin");
+    let (_, err) = folder.expect(0, &["mine", "--until-serial", "A", "--suspend-on-quit"]);
+    assert!(err.contains("suspended"), "{err}");
+    let both = ["mine", program, "--debug-exit", "--until-serial", "A", "--suspend-on-quit"];
+    let (out, _) = folder.expect(0x21, &[&both[..], &["--fresh"]].concat());
+    assert!(out.contains("mine: 'A' came"), "{out}");
+    let (out, _) = folder.expect(0x21, &[&both[..], &["--timeout", "2"]].concat());
+    assert!(out.contains("mine: time over"), "it has said its A before: {out}");
 }
 
 #[test]

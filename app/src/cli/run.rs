@@ -46,11 +46,6 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
         Some(name) => target::saved(&library, target, name, &arguments.machine)?,
         None => target::resolve(&library, target, &arguments.machine)?,
     };
-    let beginning = match &arguments.resume {
-        Some(name) => Beginning::Snapshot(name.clone()),
-        None if arguments.fresh => Beginning::Anew,
-        None => Beginning::Usual,
-    };
     let mut watch = watch(arguments)?;
     check_outputs(arguments)?;
     if !arguments.headless {
@@ -64,7 +59,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
         outlets.sound = Some(Output::none());
     }
     outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
-    let machine = launch(&profile, &beginning, outlets)?;
+    let machine = launch(&profile, &beginning(arguments), outlets)?;
     if let Some(address) = arguments.gdb {
         let at = gdb::start(&*machine, address, arguments.gdb_i386).inspect_err(|_| machine.power_off())?;
         console::tell(&gdb::told(at));
@@ -88,6 +83,15 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
         in_window(watch, &machine, &waker, arguments.machine.debug_exit)?
     };
     finish(arguments, &machine, &files, verdict, terminal)
+}
+
+/// From where it starts.
+pub(super) fn beginning(arguments: &RunArguments) -> Beginning {
+    match &arguments.resume {
+        Some(name) => Beginning::Snapshot(name.clone()),
+        None if arguments.fresh => Beginning::Anew,
+        None => Beginning::Usual,
+    }
 }
 
 /// What ends the run. A script is read whole here, so that an error in it starts nothing.

@@ -12,13 +12,13 @@ use engine::sound::Output;
 
 use super::arguments::{RunArguments, Serial};
 use super::player;
-use super::run::{capture, check_outputs, finish, interrupt_flag, outlets, watch};
+use super::run::{beginning, capture, check_outputs, finish, interrupt_flag, outlets, watch};
 use super::serial::OutFile;
 use super::watch::{Verdict, Watch};
 use super::{console, status, target};
 use crate::boot;
 use crate::running::Running;
-use crate::running::launch::{Beginning, launch};
+use crate::running::launch::launch;
 
 /// A machine that was started, and what ends its run.
 struct Started {
@@ -38,6 +38,17 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
         return Err(
             "one terminal cannot be the serial line of several machines; write --serial file:PATH, and \
                     `vitrine ctl NAME serial TEXT` sends to one"
+                .to_owned(),
+        );
+    }
+    if arguments.gdb.is_some() {
+        return Err(
+            "--gdb serves one machine; `vitrine ctl NAME gdb start` serves each of several".to_owned()
+        );
+    }
+    if arguments.resume.is_some() {
+        return Err(
+            "--resume is for one machine; start each from its snapshot by a `vitrine run` of its own"
                 .to_owned(),
         );
     }
@@ -112,7 +123,7 @@ fn start(profile: &Profile, arguments: RunArguments) -> Result<Started, String> 
         outlets.sound = Some(Output::none());
     }
     outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
-    let machine = launch(profile, &Beginning::Usual, outlets)?;
+    let machine = launch(profile, &beginning(&arguments), outlets)?;
     if let Some(on_stage) = on_stage {
         on_stage(&machine);
     }
