@@ -366,7 +366,7 @@ fn timers(machine: &dyn Running) -> Result<Answer, String> {
     let timers = machine.stats().timers;
     let us = |ns: u64| format!("{:.1}", ns as f64 / 1e3);
     let mut text = format!(
-        "{:<16} {:<32} {:>12} {:>10} {:>10} {:>9} {:>8} {:>28}\n",
+        "{:<16} {:<32} {:>12} {:>10} {:>10} {:>9} {:>8} {:>8} {:>9} {:>28}\n",
         "timer",
         "mode",
         "period (us)",
@@ -374,6 +374,8 @@ fn timers(machine: &dyn Running) -> Result<Answer, String> {
         "delivered",
         "replayed",
         "merged",
+        "owed",
+        "withdrawn",
         "late (us): p50, p99, max"
     );
     for timer in &timers.guest {
@@ -386,8 +388,15 @@ fn timers(machine: &dyn Running) -> Result<Answer, String> {
         );
         let _ = writeln!(
             text,
-            "{:<16} {:<32} {period:>12} {:>10} {:>10} {:>9} {:>8} {late:>28}",
-            timer.name, timer.mode, timer.raised, timer.delivered, timer.replayed, timer.merged
+            "{:<16} {:<32} {period:>12} {:>10} {:>10} {:>9} {:>8} {:>8} {:>9} {late:>28}",
+            timer.name,
+            timer.mode,
+            timer.raised,
+            timer.delivered,
+            timer.replayed,
+            timer.merged,
+            timer.owed,
+            timer.withdrawn
         );
     }
     let _ = write!(

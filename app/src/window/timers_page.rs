@@ -366,7 +366,8 @@ fn table(ui: &mut Ui, id: Id, machine: &dyn Running, timers: &[Timer], asked: &m
             ui.end_row();
         }
     });
-    let text = "Ticks that come due while the guest is not looking are merged into the next: raised = delivered + merged.";
+    let text = "Every tick raised is delivered, merged with another because the guest was late, still owed (lost ticks are \
+                replayed), or withdrawn by the guest itself, which stopped the timer.";
     ui.label(RichText::new(text).small().color(colours.weak));
 }
 
