@@ -48,6 +48,15 @@ pub enum Reply {
     Refused(String),
 }
 
+/// A name as a shell takes it for one word.
+pub fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "._-/:".contains(c);
+    if !name.is_empty() && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
 /// Lets `machine` be controlled from outside for as long as it lives. The socket is opened with the first;
 /// without one, machines still run, and why is given back.
 pub fn offer(machine: &Arc<dyn Running>) -> Result<(), String> {

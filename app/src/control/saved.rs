@@ -7,7 +7,7 @@ use engine::snapshot::{self, Entry, Head, SnapshotError, States, Taken, Which};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, quoted};
 
 /// What is wanted with a machine's snapshots.
 #[derive(Clone, Debug, PartialEq, Subcommand, Serialize, Deserialize)]
@@ -40,7 +40,6 @@ pub enum SnapshotRequest {
 impl SnapshotRequest {
     /// As it is written behind `snapshot`.
     pub fn words(&self) -> String {
-        let quoted = |name: &str| if name.contains(' ') { format!("'{name}'") } else { name.to_owned() };
         match self {
             SnapshotRequest::Take { name } => format!("take {}", quoted(name)),
             SnapshotRequest::Restore { name } => format!("restore {}", quoted(name)),

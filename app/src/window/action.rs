@@ -26,6 +26,8 @@ pub enum Action {
     Browse,
     /// Choose a file with names of addresses in a machine.
     BrowseSymbols(Id),
+    /// Choose a file to put into a drive of a machine.
+    BrowseMedium(Id, String),
     /// Start a machine and show it.
     Start(Id),
     /// Start it from this snapshot.
@@ -140,6 +142,7 @@ impl Action {
             Action::Create => "Create",
             Action::Browse => "Browse…",
             Action::BrowseSymbols(_) => "Load symbols…",
+            Action::BrowseMedium(..) => "Insert…",
             Action::Start(_) => "Start",
             Action::Open(_) => "Open",
             Action::StartFrom(..) => "Start from here",
@@ -196,6 +199,7 @@ impl Action {
             Action::Create => "Save the machine and leave it off",
             Action::Browse => "Choose a file",
             Action::BrowseSymbols(_) => "Choose an ELF file such as vmlinux, or a System.map",
+            Action::BrowseMedium(..) => "Put another disk into the drive, as a hand would",
             Action::Start(_) => "Switch the machine on",
             Action::Open(_) => "Show the machine's screen",
             Action::StartFrom(..) => {
@@ -296,15 +300,12 @@ impl Action {
 
     /// How `vitrine ctl` does it; `name` gives a machine's name. `None` for what is only the window's.
     pub fn command(&self, name: impl Fn(Id) -> String) -> Option<String> {
-        let quoted = |id: Id| {
-            let name = name(id);
-            if name.contains(' ') { format!("'{name}'") } else { name }
-        };
+        let quoted = |id: Id| control::quoted(&name(id));
         let (id, words) = match self {
             Action::Start(id) | Action::Continue(id) => return Some(format!("vitrine run {}", quoted(*id))),
             Action::StartAnew(id) => return Some(format!("vitrine run {} --fresh", quoted(*id))),
             Action::StartFrom(id, state) => {
-                return Some(format!("vitrine run {} --resume '{state}'", quoted(*id)));
+                return Some(format!("vitrine run {} --resume {}", quoted(*id), control::quoted(state)));
             }
             Action::Move { from, to, goods } => {
                 let (from, to) = (quoted(*from), quoted(*to));

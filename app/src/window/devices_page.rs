@@ -1,7 +1,7 @@
 //! The machine's parts as a hand would touch them: media in and out, the network cable, the sound; and what each device
 //! has done.
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use egui::{Align2, FontId, Frame, Label, RichText, ScrollArea, Sense, Ui, pos2, vec2};
 use engine::machine::{DeviceWork, Drive, DriveWork, LatenessSummary};
@@ -9,8 +9,7 @@ use engine::sound::SoundStatus;
 use engine::stats::Stats;
 
 use super::action::Action;
-use super::file_picker::{Choice, FilePicker};
-use super::machines::{Entry, Id};
+use super::machines::Entry;
 use super::{chrome, theme};
 use crate::control::Command;
 use crate::control::parts::Cable;
@@ -18,89 +17,54 @@ use crate::running::Running;
 
 /// Width of the cards.
 const WIDTH: f32 = 900.0;
-/// How often figures are read, in seconds.
-const READ_SECONDS: f64 = 0.25;
+/// How often figures are shown anew.
+const SHOWN_EVERY: Duration = Duration::from_millis(250);
 
-/// The page's own state.
-#[derive(Default)]
-pub struct DevicesPage {
-    /// A file is being chosen for this drive.
-    picking: Option<(Id, String, FilePicker)>,
-    stats: Stats,
-    /// Whose figures they are, and when they were read.
-    read: Option<(Id, f64)>,
+/// Shows the page. `stats`: what the machine counted lately.
+pub fn show(ui: &mut Ui, entry: &Entry, machine: &dyn Running, stats: &Stats, asked: &mut Vec<Action>) {
+    ui.ctx().request_repaint_after(SHOWN_EVERY);
+    let frame = Frame::new().fill(theme::colours().background).inner_margin(14);
+    egui::CentralPanel::default().frame(frame).show(ui, |ui| {
+        ScrollArea::vertical().auto_shrink([false; 2]).show(ui, |ui| {
+            ui.set_max_width(WIDTH);
+            ui.spacing_mut().item_spacing.y = 10.0;
+            let drives = machine.session().map(|session| session.drives()).unwrap_or_default();
+            chrome::card(ui, "Drives", |ui| media(ui, entry, &drives, asked));
+            chrome::card(ui, "Network", |ui| network(ui, entry, stats, asked));
+            chrome::card(ui, "Sound", |ui| sound(ui, entry, &machine.sound(), asked));
+            chrome::card(ui, "What each device has done", |ui| devices(ui, &stats.work));
+            if !stats.drives.is_empty() {
+                chrome::card(ui, "What each disk has done", |ui| disks(ui, &stats.drives));
+            }
+        });
+    });
 }
 
-impl DevicesPage {
-    /// Shows the page.
-    pub fn show(&mut self, ui: &mut Ui, entry: &Entry, machine: &dyn Running, asked: &mut Vec<Action>) {
-        let now = ui.input(|input| input.time);
-        ui.ctx().request_repaint_after_secs(READ_SECONDS as f32);
-        if !self.read.is_some_and(|(id, then)| id == entry.id && now - then < READ_SECONDS) {
-            (self.stats, self.read) = (machine.stats(), Some((entry.id, now)));
-        }
-        let frame = Frame::new().fill(theme::colours().background).inner_margin(14);
-        egui::CentralPanel::default().frame(frame).show(ui, |ui| {
-            ScrollArea::vertical().auto_shrink([false; 2]).show(ui, |ui| {
-                ui.set_max_width(WIDTH);
-                ui.spacing_mut().item_spacing.y = 10.0;
-                let drives = machine.session().map(|session| session.drives()).unwrap_or_default();
-                chrome::card(ui, "Drives", |ui| self.drives(ui, entry, &drives, asked));
-                chrome::card(ui, "Network", |ui| network(ui, entry, &self.stats, asked));
-                chrome::card(ui, "Sound", |ui| sound(ui, entry, &machine.sound(), asked));
-                chrome::card(ui, "What each device has done", |ui| devices(ui, &self.stats.work));
-                if !self.stats.drives.is_empty() {
-                    chrome::card(ui, "What each disk has done", |ui| disks(ui, &self.stats.drives));
-                }
-            });
-        });
-        self.pick(ui.ctx(), asked);
+fn media(ui: &mut Ui, entry: &Entry, drives: &[Drive], asked: &mut Vec<Action>) {
+    let colours = theme::colours();
+    if drives.is_empty() {
+        ui.label(RichText::new("No drive whose disk can be changed.").color(colours.weak));
     }
-
-    fn drives(&mut self, ui: &mut Ui, entry: &Entry, drives: &[Drive], asked: &mut Vec<Action>) {
-        let colours = theme::colours();
-        if drives.is_empty() {
-            ui.label(RichText::new("No drive whose disk can be changed.").color(colours.weak));
-        }
-        for drive in drives {
-            ui.horizontal(|ui| {
-                ui.label(RichText::new(name(&drive.name)).strong());
-                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                    let eject = Action::Do(entry.id, Command::Eject { drive: drive.name.clone() });
-                    eject.button_if(ui, drive.medium.is_some(), asked);
-                    let insert = ui.button(format!("Insert into {}…", drive.name));
-                    if insert.on_hover_text("Put another disk into the drive, as a hand would").clicked() {
-                        let near = drive.medium.clone().unwrap_or_default();
-                        let title = format!("Choose what goes into the {} drive", name(&drive.name));
-                        let picker = FilePicker::new(title, &near);
-                        self.picking = Some((entry.id, drive.name.clone(), picker));
-                    }
-                    let medium =
-                        drive.medium.as_ref().map_or("empty".to_owned(), |path| path.display().to_string());
-                    ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                        ui.add(Label::new(RichText::new(medium).color(colours.weak)).truncate());
-                    });
+    for drive in drives {
+        ui.horizontal(|ui| {
+            ui.label(RichText::new(name(&drive.name)).strong());
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                let eject = Action::Do(entry.id, Command::Eject { drive: drive.name.clone() });
+                eject.button_if(ui, drive.medium.is_some(), asked);
+                let insert = egui::Button::new(format!("Insert into {}…", drive.name));
+                Action::BrowseMedium(entry.id, drive.name.clone()).widget(ui, insert, true, asked);
+                let medium =
+                    drive.medium.as_ref().map_or("empty".to_owned(), |path| path.display().to_string());
+                ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                    ui.add(Label::new(RichText::new(medium).color(colours.weak)).truncate());
                 });
             });
-        }
-    }
-
-    fn pick(&mut self, ctx: &egui::Context, asked: &mut Vec<Action>) {
-        let Some((id, drive, picker)) = &mut self.picking else { return };
-        match picker.show(ctx) {
-            Choice::Open => return,
-            Choice::File(file) => asked.push(insert(*id, drive, file)),
-            Choice::Cancelled => {}
-        }
-        self.picking = None;
+        });
     }
 }
 
-fn insert(id: Id, drive: &str, file: PathBuf) -> Action {
-    Action::Do(id, Command::Insert { drive: drive.to_owned(), file })
-}
-
-fn name(drive: &str) -> &str {
+/// A drive as people call it.
+pub fn name(drive: &str) -> &str {
     match drive {
         "cdrom" => "CD",
         "floppy" => "Floppy",

@@ -214,6 +214,11 @@ impl Machines {
             }
         }
         self.entries.sort_by(|a, b| a.name.cmp(&b.name));
+        self.look_for_suspended();
+    }
+
+    /// Sees which machines are suspended.
+    pub fn look_for_suspended(&mut self) {
         let library = &self.library;
         for entry in &mut self.entries {
             entry.suspended = States::of(library, &entry.name).is_ok_and(|states| states.is_suspended());
@@ -284,6 +289,8 @@ impl Machines {
         entry.life = Life::Starting(told);
         entry.picture.restart();
         entry.settled = false;
+        // The state it was suspended in is used up; if it could not be, the library is read again.
+        entry.suspended = false;
         std::thread::spawn(move || {
             let outlets = Outlets { waker: Some(waker.clone()), ..Outlets::default() };
             let _ = tell.send(starter(&profile, &beginning, outlets));

@@ -13,7 +13,7 @@ use super::super::draft::Draft;
 use super::super::file_picker::FilePicker;
 use super::super::machines::{Entry, Id};
 use super::super::page::Page;
-use super::super::{snapshots_page, theme};
+use super::super::{devices_page, snapshots_page, theme};
 use super::{App, Picked};
 use crate::control::{self, Command};
 use crate::running::Running;
@@ -52,6 +52,11 @@ impl App {
                 let near = self.symbols_near(id);
                 let picker = FilePicker::new("Choose a file with names of addresses", &near);
                 self.picker = Some((picker, Picked::Symbols(id)));
+            }
+            Action::BrowseMedium(id, drive) => {
+                let near = self.medium_in(id, &drive).unwrap_or_default();
+                let title = format!("Choose what goes into the {} drive", devices_page::name(&drive));
+                self.picker = Some((FilePicker::new(title, &near), Picked::Medium(id, drive)));
             }
             Action::Start(id) | Action::Continue(id) => self.start(id, Beginning::Usual),
             Action::StartAnew(id) => self.start(id, Beginning::Anew),
@@ -148,6 +153,12 @@ impl App {
             Some(Direct::Flat(program)) => program.clone(),
             Some(Direct::BuiltIn(_)) | None => PathBuf::new(),
         }
+    }
+
+    /// What is in a drive of a machine.
+    fn medium_in(&self, id: Id, drive: &str) -> Option<PathBuf> {
+        let session = self.machines.get(id)?.machine()?.session()?;
+        session.drives().into_iter().find(|other| other.name == drive)?.medium
     }
 
     /// Tells why something was not done.

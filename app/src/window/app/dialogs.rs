@@ -17,17 +17,17 @@ use crate::running::launch::Beginning;
 impl App {
     /// The file picker, and questions.
     pub(super) fn dialogs(&mut self, ctx: &egui::Context, asked: &mut Vec<Action>) {
-        if let Some((picker, picked)) = &mut self.picker {
-            let (choice, picked) = (picker.show(ctx), *picked);
-            if choice != Choice::Open {
-                self.picker = None;
-            }
-            match (choice, picked) {
+        if let Some((mut picker, picked)) = self.picker.take() {
+            match (picker.show(ctx), picked) {
+                (Choice::Open, picked) => self.picker = Some((picker, picked)),
+                (Choice::Cancelled, _) => {}
                 (Choice::File(path), Picked::Draft) => self.draft.take_file(&path),
                 (Choice::File(path), Picked::Symbols(id)) => {
                     asked.push(Action::Do(id, Command::Symbols { action: SymbolsAction::Load { path } }));
                 }
-                (Choice::Open | Choice::Cancelled, _) => {}
+                (Choice::File(file), Picked::Medium(id, drive)) => {
+                    asked.push(Action::Do(id, Command::Insert { drive, file }));
+                }
             }
         }
         if let Some(action) = &self.asking {

@@ -13,7 +13,6 @@ use engine::library::Library;
 use super::action::Action;
 use super::capture::SharedCapture;
 use super::console_page::Console;
-use super::devices_page::DevicesPage;
 use super::draft::Draft;
 use super::errands::Errands;
 use super::exits_page::ExitsPage;
@@ -27,19 +26,20 @@ use super::samples::Sampler;
 use super::snapshots_page::SnapshotsPage;
 use super::timers_page::{Neighbour, TimersPage};
 use super::trace_page::TracePage;
-use super::{WakerSlot, chrome, library_page, new_machine_page};
+use super::{WakerSlot, chrome, devices_page, library_page, new_machine_page};
 use crate::running::{Running, Starter};
 
 /// How often the library is read again while it is shown.
 const REFRESH: Duration = Duration::from_secs(2);
 
 /// What a file is chosen for.
-#[derive(Clone, Copy)]
 enum Picked {
     /// The form for a new machine.
     Draft,
     /// Names of addresses in a machine.
     Symbols(Id),
+    /// To be put into this drive of a machine.
+    Medium(Id, String),
 }
 
 /// The app.
@@ -53,7 +53,6 @@ pub struct App {
     timers: TimersPage,
     exits: ExitsPage,
     trace: TracePage,
-    devices: DevicesPage,
     snapshots: SnapshotsPage,
     resources: ResourcesPage,
     sampler: Sampler,
@@ -95,7 +94,6 @@ impl App {
             timers: TimersPage::default(),
             exits: ExitsPage::default(),
             trace: TracePage::default(),
-            devices: DevicesPage::default(),
             snapshots: SnapshotsPage::default(),
             resources: ResourcesPage::default(),
             sampler: Sampler::default(),
@@ -151,7 +149,7 @@ impl App {
         }
         for outcome in self.errands.poll() {
             self.snapshots.look_again();
-            self.machines.refresh();
+            self.machines.look_for_suspended();
             match outcome {
                 Ok(text) if text.is_empty() => {}
                 Ok(text) => self.notices.tell(text),
@@ -235,7 +233,10 @@ impl App {
                 let latest = self.sampler.history(entry.id).latest;
                 self.timers.show(ui, entry, machine, &latest, &neighbours, asked);
             }
-            Page::Devices => self.devices.show(ui, entry, machine, asked),
+            Page::Devices => {
+                let latest = self.sampler.history(entry.id).latest;
+                devices_page::show(ui, entry, machine, &latest, asked);
+            }
             Page::Exits => self.exits.show(ui, entry, machine, &self.sampler.history(entry.id), asked),
             _ => {
                 let latest = self.sampler.history(entry.id).latest;
