@@ -1,5 +1,6 @@
 //! Opens images with damaged headers and tables, of every format, and uses them; and tells what damaged files of every
-//! kind are. Nothing may panic, hang, or take memory without bound. SECONDS are of CPU time. `cargo run --release -p storage --example fuzz -- SECONDS SEED`
+//! kind are. Nothing may panic, hang, or take memory without bound. SECONDS are of CPU time; with 0, only the case
+//! from STATE is tried, which a failure named. `cargo run --release -p storage --example fuzz -- SECONDS SEED|STATE`
 //!
 //! VHDX and VMDK seeds come from `qemu-img`, where that is installed.
 
@@ -319,27 +320,35 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+fn number_of(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
 fn main() {
-    let number = |n| std::env::args().nth(n).and_then(|text| text.parse::<u64>().ok());
+    let number = |n| std::env::args().nth(n).and_then(|text| number_of(&text));
     let (Some(seconds), Some(seed)) = (number(1), number(2)) else {
-        eprintln!("usage: fuzz SECONDS SEED");
+        eprintln!("usage: fuzz SECONDS SEED, or fuzz 0 STATE");
         std::process::exit(2);
     };
-    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut random = Random(if seconds == 0 { seed } else { seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 });
     let (seeds, heads) = (seeds(), heads());
     let folder = tempfile::tempdir().expect("there is room for an image");
     let file = folder.path().join("damaged");
     let end = cpu_time() + Duration::from_secs(seconds);
     let space_max = space_bytes() + SPACE_MAX_BYTES;
     let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    while cpu_time() < end {
+    let mut first = true;
+    while std::mem::take(&mut first) || cpu_time() < end {
+        let state = random.0;
         let kinds = random.below(KINDS_EVERY) == 0;
         let chosen = random.below((seeds.len() + if kinds { heads.len() } else { 0 }) as u64) as usize;
         let (name, format, mut bytes) = match seeds.get(chosen) {
             Some((name, format, bytes)) => (name.as_str(), *format, bytes.clone()),
             None => ("another kind of file", Format::Raw, heads[chosen - seeds.len()].clone()),
         };
-        let state = random.0;
         damage(&mut bytes, &mut random);
         if random.below(4) != 0 {
             seal(format, &mut bytes);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Qcow2;
 use super::entry::{COPIED, Mapping, OFFSET};
-use super::refcounts::Refcounts;
+use super::refcounts::{Blocks, Refcounts};
 use crate::check::Findings;
 use crate::disk::{Disk, DiskError};
 use crate::fields::{be16, be32, be64, be64_table};
@@ -31,6 +31,14 @@ impl References {
         self.end = self.end.max(cluster + 1);
     }
 
+    /// Those that are referred to, in ascending order.
+    fn clusters(&self) -> impl Iterator<Item = u64> {
+        let mut starts: Vec<u64> = self.chunks.keys().map(|chunk| chunk * CHUNK as u64).collect();
+        starts.sort_unstable();
+        let all = starts.into_iter().flat_map(|start| start..start + CHUNK as u64);
+        all.filter(|cluster| self.get(*cluster) != 0)
+    }
+
     fn get(&self, cluster: u64) -> u64 {
         self.chunks
             .get(&(cluster / CHUNK as u64))
@@ -47,9 +55,11 @@ impl Qcow2 {
             return Ok(findings);
         };
         let mut refcounts = Refcounts::open(&*self.store, &self.header)?;
-        let file_end = refcounts.end();
-        for cluster in 0..references.end.max(file_end) {
-            let (expected, found) = (references.get(cluster), refcounts.get(&*self.store, cluster)?);
+        let blocks = refcounts.blocks(self.store.length_bytes());
+        let end = references.end.max(refcounts.end());
+        for cluster in candidates(&blocks, &references, end) {
+            let expected = references.get(cluster);
+            let found = if blocks.count(cluster) { refcounts.get(&*self.store, cluster)? } else { 0 };
             if found < expected {
                 findings.add(format!("cluster {cluster} is used {expected} times and counted {found} times"));
             } else if found > expected && !self.header.has_bitmaps {
@@ -92,8 +102,12 @@ impl Qcow2 {
         let bits = self.header.cluster_bits;
         let mut references = References::default();
         references.add(0);
-        let table = Refcounts::open(&*self.store, &self.header)?;
-        table.table_clusters().chain(table.block_clusters()).for_each(|cluster| references.add(cluster));
+        let refcounts = Refcounts::open(&*self.store, &self.header)?;
+        let blocks = refcounts.blocks(self.store.length_bytes());
+        refcounts.table_clusters().chain(blocks.clusters).for_each(|cluster| references.add(cluster));
+        for offset in blocks.misplaced {
+            findings.add(format!("refcounts are said to lie at byte {offset}"));
+        }
         let l1_bytes = self.l1.len() as u64 * 8;
         let mut maps = vec![(self.header.l1_offset, self.l1.clone())];
         add_range(&mut references, self.header.l1_offset, l1_bytes, bits);
@@ -194,8 +208,9 @@ impl Qcow2 {
         // New refcount blocks, if some are missing, go behind everything.
         refcounts.set_end(references.end);
         let most = refcounts.most();
-        for cluster in 0..refcounts.end() {
-            // What is there by then may be a block that was made just now.
+        let blocks = refcounts.blocks(self.store.length_bytes());
+        // New blocks lie behind this end: they count themselves.
+        for cluster in candidates(&blocks, &references, refcounts.end()) {
             let expected = references.get(cluster).min(most);
             let found = refcounts.get(&*self.store, cluster)?;
             if found != expected {
@@ -209,6 +224,13 @@ impl Qcow2 {
         self.commit()?;
         Ok(true)
     }
+}
+
+/// The clusters before `end` whose refcount may be wrong: those that are counted, and those that are referred
+/// to. All others, of however large a file, are neither.
+fn candidates(blocks: &Blocks, references: &References, end: u64) -> impl Iterator<Item = u64> {
+    let counted = blocks.counted.iter().flat_map(move |range| range.start..range.end.min(end));
+    counted.chain(references.clusters().filter(|cluster| !blocks.count(*cluster)))
 }
 
 fn add_range(references: &mut References, offset: u64, length: u64, bits: u32) {

@@ -88,6 +88,14 @@ impl Qcow2 {
         }
         let l1 = read_exact(&*store, header.l1_offset, u64::from(header.l1_entries) * 8).map_err(host)?;
         let refcounts = is_writable.then(|| Refcounts::open(&*store, &header)).transpose().map_err(host)?;
+        if let Some(offset) = refcounts
+            .as_ref()
+            .and_then(|refcounts| refcounts.blocks(store.length_bytes()).misplaced.first().copied())
+        {
+            let what =
+                format!("refcounts are said to lie at byte {offset}; `qemu-img check -r all` may mend it");
+            return Err(header::damaged(&path, what));
+        }
         let mut disk = Qcow2 {
             l1: be64_table(&l1),
             l1_changed: BTreeSet::new(),

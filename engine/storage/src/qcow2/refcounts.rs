@@ -4,7 +4,9 @@
 //! not exist before is written at once, and synced before anything refers to it. After a crash a refcount may
 //! be too high (a leak), and never too low. Source: `qcow2.txt`, "Host cluster management".
 
+use std::collections::HashSet;
 use std::io;
+use std::ops::Range;
 
 use super::cache::Cache;
 use super::header::Header;
@@ -30,6 +32,26 @@ pub struct Refcounts {
     end: u64,
 }
 
+/// The blocks of refcounts that a file has.
+#[derive(Default)]
+pub struct Blocks {
+    /// The clusters they are, in the table's order.
+    pub clusters: Vec<u64>,
+    /// What they count, in ascending order: what is in no block has no refcount.
+    pub counted: Vec<Range<u64>>,
+    /// Offsets where the table says that a block lies, and none can: outside the file, in the midst of a
+    /// cluster, or where another one is.
+    pub misplaced: Vec<u64>,
+}
+
+impl Blocks {
+    /// Whether a block counts this cluster.
+    pub fn count(&self, cluster: u64) -> bool {
+        let after = self.counted.partition_point(|range| range.start <= cluster);
+        after > 0 && cluster < self.counted[after - 1].end
+    }
+}
+
 impl Refcounts {
     /// Reads the table; blocks are read when needed.
     pub fn open(store: &dyn Store, header: &Header) -> io::Result<Refcounts> {
@@ -51,15 +73,32 @@ impl Refcounts {
     }
 
     /// The clusters of the table itself.
-    pub fn table_clusters(&self) -> std::ops::Range<u64> {
+    pub fn table_clusters(&self) -> Range<u64> {
         let from = self.table_offset >> self.cluster_bits;
         from..from + ((self.table.len() as u64 * 8) >> self.cluster_bits)
     }
 
-    /// The clusters of the blocks.
-    pub fn block_clusters(&self) -> impl Iterator<Item = u64> {
-        let blocks = self.table.iter().map(|entry| entry & OFFSET).filter(|offset| *offset != 0);
-        blocks.map(|offset| offset >> self.cluster_bits)
+    /// Where the blocks lie in a file of `file_bytes`, and what they count.
+    pub fn blocks(&self, file_bytes: u64) -> Blocks {
+        let mut blocks = Blocks::default();
+        let mut taken = HashSet::new();
+        for (index, offset) in self.table.iter().map(|entry| entry & OFFSET).enumerate() {
+            if offset == 0 {
+                continue;
+            }
+            let is_cluster = offset.is_multiple_of(1 << self.cluster_bits) && offset < file_bytes;
+            if !is_cluster || !taken.insert(offset) {
+                blocks.misplaced.push(offset);
+                continue;
+            }
+            blocks.clusters.push(offset >> self.cluster_bits);
+            let first = index as u64 * self.per_block();
+            match blocks.counted.last_mut() {
+                Some(last) if last.end == first => last.end += self.per_block(),
+                _ => blocks.counted.push(first..first + self.per_block()),
+            }
+        }
+        blocks
     }
 
     /// Whether the cluster at `offset` holds refcounts.
@@ -325,7 +364,7 @@ fn get(bytes: &[u8], index: u64, order: u32) -> u64 {
 }
 
 /// Writes a refcount; the bytes it touched.
-fn put(bytes: &mut [u8], index: u64, order: u32, value: u64) -> std::ops::Range<usize> {
+fn put(bytes: &mut [u8], index: u64, order: u32, value: u64) -> Range<usize> {
     let index = index as usize;
     match order {
         0..=2 => {

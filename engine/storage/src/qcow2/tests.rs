@@ -194,3 +194,23 @@ fn a_crash_in_every_operation_of_one_flush() {
         }
     }
 }
+
+#[test]
+fn refcounts_that_lie_nowhere_are_told_and_never_written() {
+    let sound = image(2 << 20, 16, false);
+    let table = Header::read(&CrashStore::new(sound.clone())).unwrap().refcount_table_offset as usize;
+    let first = be64_table(&sound[table..table + 8])[0];
+    // The last entry of the table counts clusters far beyond the file: nobody may go and look at each.
+    for (entry, offset) in [(1, first), (8191, 0x7B << 48), (8191, 1 << 31), (8191, first + 512)] {
+        let mut bytes = sound.clone();
+        bytes[table + entry * 8..][..8].copy_from_slice(&u64::to_be_bytes(offset));
+        let store = CrashStore::new(bytes.clone());
+        let header = Header::read(&store).unwrap();
+        let mut disk = Qcow2::open(Box::new(store.clone()), header.clone(), None, false).unwrap();
+        let findings = disk.check(&mut |_, _| true).unwrap();
+        assert_eq!(findings.damage, [format!("refcounts are said to lie at byte {offset}")]);
+        let refused = Qcow2::open(Box::new(store.clone()), header, None, true).err().unwrap().to_string();
+        assert!(refused.contains("refcounts") && refused.contains("qemu-img check"), "{refused}");
+        assert_eq!(store.bytes(), bytes);
+    }
+}
