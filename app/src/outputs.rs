@@ -1,8 +1,8 @@
 //! Files the app writes at the end of something: under a temporary name first, then renamed, so that
 //! whoever waits for the file never reads half of it.
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use display::Frame;
@@ -19,23 +19,31 @@ pub fn check_writable(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes `bytes` at `path` in one step. What exists and is no regular file (a pipe, a device) is
-/// written to as it is.
+/// Writes `bytes` at `path` in one step.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    write_with(path, |file| file.write_all(bytes))
+}
+
+/// Writes at `path` in one step what `write` writes. What exists and is no regular file (a pipe, a device) is
+/// written to as it is.
+pub fn write_with<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> Result<T, String> {
+    let told = |error: io::Error| format!("{}: {error}", path.display());
+    let written = |file: File| {
+        let mut file = BufWriter::new(file);
+        let result = write(&mut file)?;
+        file.flush().map(|()| result)
+    };
     if path.exists() && !path.is_file() {
-        return fs::OpenOptions::new()
-            .write(true)
-            .open(path)
-            .and_then(|mut f| f.write_all(bytes))
-            .map_err(told);
+        return OpenOptions::new().write(true).open(path).and_then(written).map_err(told);
     }
     let name = path.file_name().ok_or_else(|| format!("{}: this names no file", path.display()))?;
     let mut temporary_name = std::ffi::OsString::from(".");
     temporary_name.push(name);
     temporary_name.push(format!(".{}.part", std::process::id()));
     let temporary = folder_of(path).join(temporary_name);
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let written = File::create(&temporary)
+        .and_then(written)
+        .and_then(|result| fs::rename(&temporary, path).map(|()| result));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }

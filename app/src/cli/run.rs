@@ -1,12 +1,10 @@
 //! `vitrine run`: checks everything, starts the machine, and watches it with or without a window.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use engine::library::Library;
-use engine::network::Capture;
 use engine::resources::Resources;
 use engine::scheduler::Scheduler;
 use engine::session::{Ending, Outlets, RunState};
@@ -17,6 +15,7 @@ use super::player::{self, Player, Script};
 use super::serial::{Matcher, OutFile, SerialLog, Terminal};
 use super::watch::{Verdict, Watch};
 use super::{console, script, serial, several, status, target};
+use crate::control::parts::capture_file;
 use crate::control::{debug, gdb, saved};
 use crate::running::Running;
 use crate::running::launch::{Beginning, launch};
@@ -58,7 +57,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
     if arguments.headless && profile.audio.is_none() {
         outlets.sound = Some(Output::none());
     }
-    outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
+    outlets.capture = arguments.capture.as_deref().map(capture_file).transpose()?;
     let machine = launch(&profile, &beginning(arguments), outlets)?;
     if let Some(address) = arguments.gdb {
         let at = gdb::start(&*machine, address, arguments.gdb_i386).inspect_err(|_| machine.power_off())?;
@@ -157,12 +156,6 @@ pub(super) fn outlets(
         ..Outlets::default()
     };
     (outlets, serial_file.into_iter().chain(debug_file).collect())
-}
-
-/// A capture file, which is turned over before it fills a disk.
-pub(super) fn capture(path: &Path) -> Result<Capture, String> {
-    const LIMIT_BYTES: u64 = 256 << 20;
-    Capture::create(path, LIMIT_BYTES).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Shows the machine in a window; whatever ends the run closes it, and so does the user.

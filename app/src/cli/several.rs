@@ -12,11 +12,12 @@ use engine::sound::Output;
 
 use super::arguments::{RunArguments, Serial};
 use super::player;
-use super::run::{beginning, capture, check_outputs, finish, interrupt_flag, outlets, watch};
+use super::run::{beginning, check_outputs, finish, interrupt_flag, outlets, watch};
 use super::serial::OutFile;
 use super::watch::{Verdict, Watch};
 use super::{console, status, target};
 use crate::boot;
+use crate::control::parts::capture_file;
 use crate::running::Running;
 use crate::running::launch::launch;
 
@@ -122,7 +123,7 @@ fn start(profile: &Profile, arguments: RunArguments) -> Result<Started, String> 
     if profile.audio.is_none() {
         outlets.sound = Some(Output::none());
     }
-    outlets.capture = arguments.capture.as_deref().map(capture).transpose()?;
+    outlets.capture = arguments.capture.as_deref().map(capture_file).transpose()?;
     let machine = launch(profile, &beginning(&arguments), outlets)?;
     if let Some(on_stage) = on_stage {
         on_stage(&machine);

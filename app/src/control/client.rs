@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use cpu::Registers;
 use serde_json::Value;
 
+use super::command::TraceAct;
+use super::debug::SymbolsAction;
+use super::parts::CaptureTo;
 use super::{Answer, Command, ControlArguments, Reply, Request, debug, socket};
 use crate::cli::{console, status};
 
@@ -189,6 +192,15 @@ fn absolute(command: Command) -> Command {
     match command {
         Command::Insert { drive, file } => Command::Insert { drive, file: crate::boot::absolute(&file) },
         Command::Screenshot { path } => Command::Screenshot { path: crate::boot::absolute(&path) },
+        Command::Capture { to: CaptureTo::File(path) } => {
+            Command::Capture { to: CaptureTo::File(crate::boot::absolute(&path)) }
+        }
+        Command::Symbols { action: SymbolsAction::Load { path } } => {
+            Command::Symbols { action: SymbolsAction::Load { path: crate::boot::absolute(&path) } }
+        }
+        Command::Trace { act: TraceAct::Export { path, filter } } => {
+            Command::Trace { act: TraceAct::Export { path: crate::boot::absolute(&path), filter } }
+        }
         other => other,
     }
 }
@@ -216,5 +228,27 @@ fn show(answer: &Answer, json: bool) {
         true => console::say(&answer.json.to_string()),
         false if answer.text.is_empty() => {}
         false => console::say(answer.text.trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_meant_from_where_the_user_stands() {
+        let file = std::path::PathBuf::from("x.file");
+        let here = std::path::absolute(&file).unwrap();
+        let everyone = |path: &std::path::Path| {
+            let path = path.to_owned();
+            [
+                Command::Insert { drive: "cdrom".to_owned(), file: path.clone() },
+                Command::Screenshot { path: path.clone() },
+                Command::Capture { to: CaptureTo::File(path.clone()) },
+                Command::Symbols { action: SymbolsAction::Load { path: path.clone() } },
+                Command::Trace { act: TraceAct::Export { path, filter: Default::default() } },
+            ]
+        };
+        assert_eq!(everyone(&file).map(absolute), everyone(&here));
     }
 }

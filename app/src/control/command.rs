@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::debug::{BreakAction, StepArguments, SymbolsAction};
 use super::gdb::GdbAction;
-use super::parts::Cable;
+use super::parts::{Cable, CaptureTo};
 use super::saved::SnapshotRequest;
 
 /// `vitrine ctl`.
@@ -79,7 +79,8 @@ pub enum Command {
     },
     /// Change something: a register of a paused machine (rip=0x1000), shares=N, cap=PERCENT|none,
     /// reservation=PERCENT, quantum=MILLISECONDS, time=RATE, ticks=merge|replay, memory=SIZE, floor=SIZE, disk-iops=N|none,
-    /// disk-rate=SIZE|none, network-rate=SIZE|none, volume=PERCENT, mute=on|off; of the host: overcommit=PERCENT, host-disk-iops=N|none,
+    /// disk-rate=SIZE|none, network-rate=SIZE|none, network-latency=MILLISECONDS,
+    /// network-jitter=MILLISECONDS, network-loss=PERCENT, volume=PERCENT, mute=on|off; of the host: overcommit=PERCENT, host-disk-iops=N|none,
     /// host-disk-rate=SIZE|none, host-network-rate=SIZE|none.
     Set {
         /// What, and its new value.
@@ -252,6 +253,12 @@ pub enum Command {
     Cable {
         /// on or off.
         state: Cable,
+    },
+    /// Write what passes over the network cable to a pcap file from now on, or no more.
+    Capture {
+        /// The file, or off.
+        #[arg(value_name = "FILE.pcap|off")]
+        to: CaptureTo,
     },
     /// How loud the machine is, and where its sound goes.
     Sound {

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use cpu::Registers;
+use engine::network::Conditions;
 use engine::profile::{LostTicks, Size};
 use engine::resources::{OVERCOMMIT_PERCENT, Resource, Resources, Throttles};
 use engine::scheduler::{Allotment, QUANTUM_LIMITS, Scheduler};
+use engine::session::Session;
 
 use super::command::number;
 use super::execute::latest;
@@ -14,6 +16,9 @@ use crate::running::Running;
 
 /// Longest write to memory, in bytes.
 const MOST_BYTES: usize = 1 << 16;
+
+/// Longest that a frame may be on its way, in milliseconds.
+const LATENCY_MAX_MS: f64 = 10_000.0;
 
 /// What one `set` asks for, gathered.
 #[derive(Default)]
@@ -24,6 +29,7 @@ struct Plan {
     time_rate: Option<f64>,
     throttles: Option<Throttles>,
     lost_ticks: Option<LostTicks>,
+    line: Option<Conditions>,
     ledger: Vec<LedgerChange>,
     /// From 0 to 1.
     volume: Option<f32>,
@@ -47,7 +53,7 @@ pub fn set(machine: &dyn Running, cpu: usize, changes: &[String]) -> Result<(), 
             .ok_or_else(|| format!("'{change}': write KEY=VALUE, for example shares=512"))?;
         plan.add(machine, cpu, &key.to_ascii_lowercase(), value)?;
     }
-    let Plan { registers, allotment, quantum, time_rate, throttles, lost_ticks, ledger, volume, muted } =
+    let Plan { registers, allotment, quantum, time_rate, throttles, lost_ticks, line, ledger, volume, muted } =
         plan;
     if let Some(registers) = registers {
         machine.set_registers(cpu, registers)?;
@@ -63,6 +69,9 @@ pub fn set(machine: &dyn Running, cpu: usize, changes: &[String]) -> Result<(), 
     }
     if let Some(throttles) = throttles {
         machine.throttle(throttles)?;
+    }
+    if let (Some(conditions), Some(session)) = (line, machine.session()) {
+        session.set_line(conditions);
     }
     ledger.into_iter().try_for_each(|change| change.make(machine))?;
     if let Some(volume) = volume {
@@ -132,6 +141,7 @@ impl Plan {
                 }
                 throttles.check().map_err(|error| error.to_string())
             }
+            "network-latency" | "network-jitter" | "network-loss" => self.shape(machine, key, value),
             "ticks" => {
                 self.lost_ticks = Some(value.parse()?);
                 Ok(())
@@ -205,10 +215,31 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Makes the network's line worse or better.
+    fn shape(&mut self, machine: &dyn Running, key: &str, value: &str) -> Result<(), String> {
+        let (unit, most) =
+            if key == "network-loss" { ("percent", 100.0) } else { ("milliseconds", LATENCY_MAX_MS) };
+        let amount = value.parse::<f64>().ok().filter(|amount| (0.0..=most).contains(amount));
+        let amount = amount.ok_or_else(|| format!("{key} is 0 to {most} {unit}, not '{value}'"))?;
+        let now = machine.session().and_then(Session::line);
+        let line = match &mut self.line {
+            Some(line) => line,
+            line => line.insert(now.ok_or("the machine has no network card")?),
+        };
+        match key {
+            "network-latency" => line.latency_us = (amount * 1e3).round() as u32,
+            "network-jitter" => line.jitter_us = (amount * 1e3).round() as u32,
+            _ => line.lost_per_million = (amount * 1e4).round() as u32,
+        }
+        Ok(())
+    }
+}
+
 fn unknown(key: &str) -> String {
     format!(
         "'{key}' cannot be set; what can: shares, cap, reservation, quantum, time, ticks, memory, floor, disk-iops, \
-         disk-rate, network-rate, volume, mute, overcommit, host-disk-iops, host-disk-rate, host-network-rate, and the registers \
+         disk-rate, network-rate, network-latency, network-jitter, network-loss, volume, mute, overcommit, host-disk-iops, host-disk-rate, host-network-rate, and the registers \
          rax to r15, rip, rflags, cr0, cr2, cr3, cr4, efer, dr0 to dr3, dr6, dr7"
     )
 }

@@ -71,6 +71,7 @@ pub fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answe
         Command::Insert { drive, file } => return parts::insert(real(machine)?, drive, file),
         Command::Eject { drive } => return parts::eject(real(machine)?, drive),
         Command::Cable { state } => return parts::cable(real(machine)?, *state),
+        Command::Capture { to } => return parts::capture(real(machine)?, to),
         Command::Sound { volume, mute, source } => {
             return sound::sound(machine, *volume, *mute, source.as_deref());
         }

@@ -1,13 +1,11 @@
 //! `ctl trace`: the conversation between the guest and its devices, from outside.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-
 use engine::trace::{self, Conversation, Filter, Row, Trace};
 use serde_json::{Value, json};
 
 use super::Answer;
 use super::command::{TraceAct, TraceFilter};
+use crate::outputs;
 use crate::running::Running;
 
 /// Most lines of one answer.
@@ -21,10 +19,8 @@ pub fn trace(name: &str, machine: &dyn Running, act: &TraceAct) -> Result<Answer
         TraceAct::Status => return status(&machine.trace()),
         TraceAct::Tail { count, filter } => return tail(&machine.trace(), *count, &filter.parsed()?),
         TraceAct::Export { path, filter } => {
-            let told = |error: std::io::Error| format!("{}: {error}", path.display());
-            let mut file = BufWriter::new(File::create(path).map_err(told)?);
-            let count = trace::export(&machine.trace(), name, &filter.parsed()?, &mut file).map_err(told)?;
-            file.flush().map_err(told)?;
+            let (trace, filter) = (machine.trace(), filter.parsed()?);
+            let count = outputs::write_with(path, |file| trace::export(&trace, name, &filter, file))?;
             return Answer::new(format!("{count} events written"), json!({ "events": count }));
         }
     }

@@ -123,6 +123,9 @@ pub fn what_set_does(key: &str) -> &'static str {
         "disk-iops" => "Accesses of all its disks in a second, for example 500; none: no bound",
         "disk-rate" => "Data its disks read and write in a second, for example 10M; none: no bound",
         "network-rate" => "Data its network carries in a second each way, for example 1M; none: no bound",
+        "network-latency" => "How long each frame is on its way, in milliseconds, for example 30",
+        "network-jitter" => "How much longer it may take, in milliseconds: each frame another time",
+        "network-loss" => "How many of a hundred frames are lost, for example 1.5",
         _ => "Change these registers of the paused machine",
     }
 }

@@ -10,7 +10,7 @@ use engine::stats::Stats;
 
 use super::action::Action;
 use super::machines::Entry;
-use super::{chrome, theme};
+use super::{chrome, setting, theme};
 use crate::control::Command;
 use crate::control::parts::Cable;
 use crate::running::Running;
@@ -30,7 +30,7 @@ pub fn show(ui: &mut Ui, entry: &Entry, machine: &dyn Running, stats: &Stats, as
             ui.spacing_mut().item_spacing.y = 10.0;
             let drives = machine.session().map(|session| session.drives()).unwrap_or_default();
             chrome::card(ui, "Drives", |ui| media(ui, entry, &drives, asked));
-            chrome::card(ui, "Network", |ui| network(ui, entry, stats, asked));
+            chrome::card(ui, "Network", |ui| network(ui, entry, machine, stats, asked));
             chrome::card(ui, "Sound", |ui| sound(ui, entry, &machine.sound(), asked));
             chrome::card(ui, "What each device has done", |ui| devices(ui, &stats.work));
             if !stats.drives.is_empty() {
@@ -72,7 +72,7 @@ pub fn name(drive: &str) -> &str {
     }
 }
 
-fn network(ui: &mut Ui, entry: &Entry, stats: &Stats, asked: &mut Vec<Action>) {
+fn network(ui: &mut Ui, entry: &Entry, machine: &dyn Running, stats: &Stats, asked: &mut Vec<Action>) {
     let weak = theme::colours().weak;
     let Some(network) = &stats.network else {
         ui.label(RichText::new("No network card.").color(weak));
@@ -83,7 +83,26 @@ fn network(ui: &mut Ui, entry: &Entry, stats: &Stats, asked: &mut Vec<Action>) {
             let button = egui::Button::selectable(network.plugged == (state == Cable::On), text);
             Action::Do(entry.id, Command::Cable { state }).widget(ui, button, true, asked);
         }
+        let (sent, received) = (&network.link.sent, &network.link.received);
+        let told = format!(
+            "{} · {} frames sent, {} received, {} lost",
+            network.leads_to,
+            sent.frames,
+            received.frames,
+            sent.dropped + received.dropped
+        );
+        ui.add(Label::new(RichText::new(told).color(weak)).truncate());
     });
+    let rate = machine.throttles().network_bytes.map_or("none".to_owned(), |size| size.to_string());
+    let thousandths = |number: u32| (f64::from(number) / 1e3).to_string();
+    for (setting, value) in [
+        (("network-latency", "latency, ms"), thousandths(network.line.latency_us)),
+        (("network-jitter", "jitter, ms"), thousandths(network.line.jitter_us)),
+        (("network-loss", "loss, %"), (f64::from(network.line.lost_per_million) / 1e4).to_string()),
+        (("network-rate", "data a second"), rate),
+    ] {
+        ui.horizontal(|ui| setting::field(ui, entry.id, setting, &value, asked));
+    }
 }
 
 fn sound(ui: &mut Ui, entry: &Entry, status: &SoundStatus, asked: &mut Vec<Action>) {

@@ -30,6 +30,7 @@ mod registers_panel;
 mod resources_page;
 mod row_list;
 mod samples;
+mod setting;
 mod snapshots_page;
 mod stop_draft;
 mod stops;

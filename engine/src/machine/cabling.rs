@@ -58,6 +58,8 @@ pub struct NetworkStats {
     pub leads_to: String,
     /// Whether it is plugged in.
     pub plugged: bool,
+    /// What the line is like, beside the bound on its data.
+    pub line: Conditions,
     /// Frames and bytes, as the card sees them.
     pub link: Counts,
     /// What the NAT did, if there is one.
@@ -105,6 +107,11 @@ impl Network {
         self.recorder.set_capture(capture);
     }
 
+    /// What the user has made of the line.
+    pub fn conditions(&self) -> Conditions {
+        self.line.lock().conditions
+    }
+
     /// Makes the line slow, bad or perfect.
     pub fn set_conditions(&self, conditions: Conditions) {
         let mut line = self.line.lock();
@@ -136,6 +143,7 @@ impl Network {
         NetworkStats {
             leads_to: self.leads_to.clone(),
             plugged: self.is_plugged(),
+            line: self.conditions(),
             link: self.recorder.counts(),
             nat: self.far.lock().nat_counts(),
         }

@@ -455,7 +455,12 @@ impl Session {
         }
     }
 
-    /// Makes the network's line slow, bad, or perfect.
+    /// What the network's line is like; `None` without a card.
+    pub fn line(&self) -> Option<Conditions> {
+        self.0.machine.network().map(|network| network.conditions())
+    }
+
+    /// Makes the network's line slow, bad, or perfect; without a card nothing happens.
     pub fn set_line(&self, conditions: Conditions) {
         if let Some(network) = self.0.machine.network() {
             network.set_conditions(conditions);

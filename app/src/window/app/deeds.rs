@@ -16,6 +16,7 @@ use super::super::page::Page;
 use super::super::{devices_page, snapshots_page, theme};
 use super::{App, Picked};
 use crate::control::{self, Command};
+use crate::outputs;
 use crate::running::Running;
 use crate::running::launch::Beginning;
 
@@ -179,11 +180,9 @@ impl App {
     fn export(&mut self, id: Id) {
         let written = self.machines.output(id, "traces", "json").and_then(|path| {
             let machine = self.machines.get(id).and_then(Entry::machine).ok_or("the machine is off")?;
-            let told = |error: std::io::Error| format!("{}: {error}", path.display());
-            let mut file = std::io::BufWriter::new(std::fs::File::create(&path).map_err(told)?);
-            let (name, filter) = (&machine.profile().name, self.trace.filter());
-            let count = engine::trace::export(&machine.trace(), name, &filter, &mut file).map_err(told)?;
-            std::io::Write::flush(&mut file).map_err(told)?;
+            let (trace, name, filter) = (machine.trace(), &machine.profile().name, self.trace.filter());
+            let count =
+                outputs::write_with(&path, |file| engine::trace::export(&trace, name, &filter, file))?;
             Ok((path, count))
         });
         match written {

@@ -6,8 +6,9 @@ use engine::scheduler::Scheduler;
 
 use super::super::action::Action;
 use super::super::samples::History;
+use super::super::setting;
 use super::super::theme;
-use super::{Holder, WIDE, setting};
+use super::{Holder, WIDE};
 
 /// A part of a bar: how much of it, whose, its colour.
 type Part<'a> = (f64, &'a str, Color32);

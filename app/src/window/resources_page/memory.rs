@@ -7,9 +7,10 @@ use engine::resources::{Goods, MachineReport, amount};
 use super::super::action::Action;
 use super::super::chrome;
 use super::super::samples::{History, MemoryPoint};
+use super::super::setting;
 use super::super::theme;
 use super::parcel::{self, Offers};
-use super::{Column, graph, setting};
+use super::{Column, graph};
 
 /// Colours of what the guest sees, what it uses, and what the host spends.
 fn colours_of_lines() -> [Color32; 3] {

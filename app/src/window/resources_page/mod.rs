@@ -7,7 +7,6 @@ mod memory;
 mod parcel;
 mod processor;
 mod rates;
-mod setting;
 mod transfers;
 
 use std::sync::Arc;

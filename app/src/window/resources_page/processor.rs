@@ -6,8 +6,9 @@ use engine::scheduler::{DEFAULT_SHARES, MOST_SHARES};
 
 use super::super::action::Action;
 use super::super::chrome;
+use super::super::setting;
 use super::parcel::{self, Offers};
-use super::{Column, graph, setting};
+use super::{Column, graph};
 
 /// Shows what it uses, and lets one change what it may.
 pub fn show(ui: &mut Ui, column: &Column<'_>, offers: &mut Offers, asked: &mut Vec<Action>) {

@@ -6,9 +6,10 @@ use engine::resources::{Goods, Resource};
 
 use super::super::action::Action;
 use super::super::chrome;
+use super::super::setting;
 use super::super::theme;
+use super::Column;
 use super::parcel::{self, Offers};
-use super::{Column, setting};
 
 /// Shows the card's contents.
 pub fn show(ui: &mut Ui, column: &Column<'_>, offers: &mut Offers, asked: &mut Vec<Action>) {

@@ -29,7 +29,7 @@ fn deck(names: [&str; 2]) -> (Window<'static>, [Arc<Fake>; 2]) {
 
 impl Window<'_> {
     /// Writes into the `nth` field of this name, and presses Enter.
-    fn write(&mut self, name: &str, nth: usize, text: &str) {
+    pub(super) fn write(&mut self, name: &str, nth: usize, text: &str) {
         let field = |window: &Self, act: &dyn Fn(&egui_kittest::Node<'_>)| {
             act(&window.harness.get_all_by_role_and_label(Role::TextInput, name).nth(nth).unwrap());
         };

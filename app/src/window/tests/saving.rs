@@ -123,6 +123,12 @@ fn disks_and_cables_are_changed_while_the_machine_runs() {
     window.click("Plugged in");
     assert!(is_plugged(&session));
 
+    window.write("latency, ms", 0, "30.5");
+    assert!(window.shows_part("vitrine ctl guest set network-latency=30.5"));
+    window.write("loss, %", 0, "1.5");
+    let line = session.line().unwrap();
+    assert_eq!((line.latency_us, line.lost_per_million), (30_500, 15_000));
+
     window.click("Muted");
     assert!(session.sound().status().muted && window.shows_part("vitrine ctl guest sound --mute on"));
     window.click("Heard");

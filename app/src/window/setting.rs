@@ -3,9 +3,9 @@
 use egui::text::{CCursor, CCursorRange};
 use egui::{Align2, FontId, Key, Response, Sense, Ui, vec2};
 
-use super::super::action::Action;
-use super::super::machines::Id;
-use super::super::theme;
+use super::action::{Action, what_set_does};
+use super::machines::Id;
+use super::theme;
 
 /// Width of the names of settings.
 const NAME: f32 = 92.0;
@@ -25,8 +25,7 @@ pub fn field(
     let mut text = typed.unwrap_or_else(|| value.to_owned());
     let title = label(ui, name);
     let edit = theme::text_field(&mut text).id(id).desired_width(FIELD);
-    let tooltip = super::super::action::what_set_does(key);
-    let response = ui.add(edit).labelled_by(title.id).on_hover_text(tooltip);
+    let response = ui.add(edit).labelled_by(title.id).on_hover_text(what_set_does(key));
     if response.gained_focus() {
         choose_all(ui, id, text.chars().count());
     }
