@@ -184,6 +184,11 @@ fn machines_are_created_listed_shown_and_deleted() {
     assert!(shown.contains("\"64M\"") && shown.contains("boot.img"), "{shown}");
     let (_, err) = home.expect(1, &["create", "mine", &sector]);
     assert!(err.contains("mine") && err.contains("exists"), "{err}");
+    home.expect(0, &["create", "installed", &sector, "--new-disk", "2G"]);
+    let (info, _) = home.expect(0, &["show", "installed"]);
+    assert!(info.contains("installed/disk.qcow2"), "{info}");
+    home.expect(1, &["create", "endless", &sector, "--new-disk", "9999999999G"]);
+    home.expect(0, &["delete", "installed"]);
     home.expect(0, &["delete", "mine"]);
     assert_eq!(home.machines(), 0);
     assert!(Path::new(&sector).exists(), "an image outside the machine's folder must stay");

@@ -5,10 +5,15 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::profile::{Profile, check_name};
+use storage::Format;
+use storage::job::{JobError, NewDisk};
+
+use crate::profile::{Profile, Size, check_name};
 
 /// Name of the profile inside a machine's folder.
 pub const PROFILE_FILE: &str = "machine.ron";
+/// Name of the first disk that is made with a machine, in its folder.
+pub const DISK_FILE: &str = "disk.qcow2";
 
 /// Why a saved machine could not be read, written or removed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,9 @@ pub enum LibraryError {
         /// What is wrong, and where.
         reason: String,
     },
+    /// Its new disk could not be made.
+    #[error(transparent)]
+    Disk(#[from] JobError),
     /// The host could not do it.
     #[error("{path}: {source}", path = .path.display())]
     Host {
@@ -103,23 +111,44 @@ impl Library {
         Ok(profile)
     }
 
-    /// Saves a new machine; nothing is left behind on an error.
-    pub fn create(&self, profile: &Profile) -> Result<(), LibraryError> {
+    /// Saves a new machine; nothing is left behind on an error. With a `new_disk`, an empty disk of that length is
+    /// made in its folder, and is its last one.
+    pub fn create(&self, profile: &Profile, new_disk: Option<Size>) -> Result<(), LibraryError> {
         check_name(&profile.name).map_err(LibraryError::Name)?;
         let folder = self.folder(&profile.name);
         if folder.exists() {
             return Err(LibraryError::Exists(profile.name.clone()));
         }
-        self.save(profile).inspect_err(|_| {
+        self.change(profile, new_disk).inspect_err(|_| {
             // Only ever an empty folder of our own making.
             let _ = fs::remove_dir(&folder);
         })
     }
 
-    /// Saves a machine, replacing its earlier profile in one step.
+    /// Saves a machine that may be there already, as [`Library::create`] does.
+    pub fn change(&self, profile: &Profile, new_disk: Option<Size>) -> Result<(), LibraryError> {
+        let Some(length) = new_disk else { return self.save(profile) };
+        check_name(&profile.name).map_err(LibraryError::Name)?;
+        let folder = self.folder(&profile.name);
+        fs::create_dir_all(&folder).map_err(|source| LibraryError::Host { path: folder.clone(), source })?;
+        let numbered = (2u32..).map(|number| format!("disk-{number}.qcow2"));
+        let mut names = std::iter::once(DISK_FILE.to_owned()).chain(numbered);
+        let path = names.find_map(|name| Some(folder.join(name)).filter(|path| !path.exists()));
+        let path = path.expect("some number is free");
+        storage::job::create(&path, &NewDisk::new(Format::Qcow2, length.bytes()))?;
+        let mut profile = profile.clone();
+        profile.disks.push(path.clone());
+        self.save(&profile).inspect_err(|_| {
+            let _ = fs::remove_file(&path);
+        })
+    }
+
+    /// Saves a machine, replacing its earlier profile in one step. Paths in its folder are named from there.
     pub fn save(&self, profile: &Profile) -> Result<(), LibraryError> {
         check_name(&profile.name).map_err(LibraryError::Name)?;
         let folder = self.folder(&profile.name);
+        let mut profile = profile.clone();
+        profile.name_from(&folder);
         let path = folder.join(PROFILE_FILE);
         let host = |source| LibraryError::Host { path: path.clone(), source };
         fs::create_dir_all(&folder).map_err(host)?;
@@ -149,8 +178,8 @@ mod tests {
     fn machines_are_created_listed_renamed_by_folder_and_deleted() {
         let root = tempfile::tempdir().unwrap();
         let library = Library::at(root.path());
-        library.create(&Profile::new("one")).unwrap();
-        assert!(matches!(library.create(&Profile::new("one")), Err(LibraryError::Exists(_))));
+        library.create(&Profile::new("one"), None).unwrap();
+        assert!(matches!(library.create(&Profile::new("one"), None), Err(LibraryError::Exists(_))));
         fs::rename(library.folder("one"), library.folder("two")).unwrap();
         let names: Vec<_> = library.list().into_iter().map(|(name, p)| (name, p.unwrap().name)).collect();
         assert_eq!(names, [("two".to_owned(), "two".to_owned())]);
@@ -162,7 +191,7 @@ mod tests {
     fn a_damaged_profile_is_told_with_its_path() {
         let root = tempfile::tempdir().unwrap();
         let library = Library::at(root.path());
-        library.create(&Profile::new("one")).unwrap();
+        library.create(&Profile::new("one"), None).unwrap();
         fs::write(library.folder("one").join(PROFILE_FILE), "(name: \"one\", colour: 3)").unwrap();
         let error = library.load("one").unwrap_err().to_string();
         assert!(error.contains(PROFILE_FILE) && error.contains("colour"), "{error}");
@@ -172,5 +201,29 @@ mod tests {
     fn a_name_that_leaves_the_library_is_refused() {
         let library = Library::at("/nonexistent");
         assert!(matches!(library.delete("../../etc"), Err(LibraryError::Name(_))));
+    }
+
+    #[test]
+    fn a_machine_gets_disks_of_its_own_and_moves_with_them() {
+        let root = tempfile::tempdir().unwrap();
+        let library = Library::at(root.path());
+        library.create(&Profile::new("one"), Some(Size::mib(64))).unwrap();
+        let made = library.load("one").unwrap();
+        assert_eq!(made.disks, [library.folder("one").join(DISK_FILE)]);
+        assert_eq!(storage::job::info(&made.disks[0]).unwrap().length_bytes, 64 << 20);
+        library.change(&made, Some(Size::mib(1))).unwrap();
+        fs::rename(library.folder("one"), library.folder("two")).unwrap();
+        let moved = library.load("two").unwrap();
+        assert_eq!(moved.disks.len(), 2);
+        assert!(moved.disks.iter().all(|disk| disk.starts_with(library.folder("two")) && disk.is_file()));
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_made_leaves_no_machine() {
+        let root = tempfile::tempdir().unwrap();
+        let library = Library::at(root.path());
+        let beyond = Size::of_bytes(u64::MAX >> 1);
+        assert!(matches!(library.create(&Profile::new("one"), Some(beyond)), Err(LibraryError::Disk(_))));
+        assert!(library.list().is_empty() && !library.folder("one").exists());
     }
 }

@@ -524,6 +524,9 @@ impl Profile {
         {
             problem("network", format!("'{name}' cannot name an interface of the host"));
         }
+        if self.network == Network::Switch(String::new()) {
+            problem("network", "a switch needs a name, which its machines share".to_owned());
+        }
         for (field, path) in self.files() {
             if !path.exists() {
                 problem(field, format!("{}: there is no such file", path.display()));
@@ -552,24 +555,36 @@ impl Profile {
 
     /// Makes relative paths relative to `folder`.
     pub fn resolve(&mut self, folder: &Path) {
-        let join = |path: &mut PathBuf| *path = folder.join(&*path);
-        self.cdrom.iter_mut().for_each(join);
-        self.disks.iter_mut().for_each(join);
-        self.floppy.iter_mut().for_each(join);
+        self.paths_mut().into_iter().for_each(|path| *path = folder.join(&*path));
+    }
+
+    /// Names what lies in `folder` from there, so that the folder can be moved.
+    pub fn name_from(&mut self, folder: &Path) {
+        for path in self.paths_mut() {
+            if let Ok(inside) = path.strip_prefix(folder) {
+                *path = inside.to_owned();
+            }
+        }
+    }
+
+    fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        let mut paths: Vec<&mut PathBuf> = self.cdrom.iter_mut().chain(&mut self.disks).collect();
+        paths.extend(&mut self.floppy);
         match &mut self.direct {
-            Some(Direct::Flat(image)) => join(image),
+            Some(Direct::Flat(image)) => paths.push(image),
             Some(Direct::Kernel { image, initrd, .. }) => {
-                join(image);
-                initrd.iter_mut().for_each(join);
+                paths.push(image);
+                paths.extend(initrd);
             }
             Some(Direct::BuiltIn(_)) | None => {}
         }
         if let Firmware::Image(image) = &mut self.firmware {
-            join(image);
+            paths.push(image);
         }
         if let Some(Audio::Wav(path)) = &mut self.audio {
-            join(path);
+            paths.push(path);
         }
+        paths
     }
 
     /// Every host file the profile names, with the field that names it.
@@ -646,6 +661,8 @@ mod tests {
         assert!("bridge".parse::<Network>().is_err() && "tap:".parse::<Network>().is_err());
         let mut wrong = Profile::new("x");
         wrong.network = Network::Tap("a name that is too long".into());
+        assert_eq!(wrong.problems()[0].field, "network");
+        wrong.network = Network::Switch(String::new());
         assert_eq!(wrong.problems()[0].field, "network");
     }
 

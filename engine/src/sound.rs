@@ -47,6 +47,14 @@ impl SoundCards {
     /// No sound devices.
     pub const NONE: SoundCards = SoundCards(Vec::new());
 
+    /// Puts `card` in, or takes it out.
+    pub fn set(&mut self, card: SoundCard, is_in: bool) {
+        self.0 = SoundCard::ALL
+            .into_iter()
+            .filter(|other| if *other == card { is_in } else { self.has(*other) })
+            .collect();
+    }
+
     /// Whether `card` is among them.
     pub fn has(&self, card: SoundCard) -> bool {
         self.0.contains(&card)

@@ -45,6 +45,9 @@ pub enum Command {
         name: String,
         /// What it boots; its kind is told by its content.
         file: Option<PathBuf>,
+        /// Make an empty disk for it, of this length, for example 20G.
+        #[arg(long, value_name = "SIZE")]
+        new_disk: Option<Size>,
         #[command(flatten)]
         machine: Box<MachineArguments>,
     },

@@ -41,7 +41,9 @@ pub fn main() -> ExitCode {
         Some(Command::Run(arguments)) => run::run(&arguments),
         Some(Command::List) => saved::list(),
         Some(Command::Show { name }) => saved::show(&name),
-        Some(Command::Create { name, file, machine }) => saved::create(&name, file.as_deref(), &machine),
+        Some(Command::Create { name, file, new_disk, machine }) => {
+            saved::create(&name, file.as_deref(), new_disk, &machine)
+        }
         Some(Command::Delete { name }) => saved::delete(&name),
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Ctl(arguments)) => crate::control::client::control(&arguments),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engine::library::{Library, LibraryError, PROFILE_FILE};
-use engine::profile::Profile;
+use engine::profile::{Profile, Size};
 use engine::snapshot::States;
 
 use super::arguments::MachineArguments;
@@ -47,7 +47,12 @@ pub fn show(name: &str) -> Result<u8, String> {
 }
 
 /// Saves a new machine once everything about it is right.
-pub fn create(name: &str, file: Option<&Path>, machine: &MachineArguments) -> Result<u8, String> {
+pub fn create(
+    name: &str,
+    file: Option<&Path>,
+    new_disk: Option<Size>,
+    machine: &MachineArguments,
+) -> Result<u8, String> {
     let mut profile = Profile::new(name);
     if let Some(file) = file {
         if let Some(firmware) = &machine.firmware {
@@ -59,7 +64,7 @@ pub fn create(name: &str, file: Option<&Path>, machine: &MachineArguments) -> Re
     target::apply(&mut profile, machine)?;
     target::check(&profile)?;
     let library = Library::of_user();
-    library.create(&profile).map_err(|error| error.to_string())?;
+    library.create(&profile, new_disk).map_err(|error| error.to_string())?;
     console::say(&format!("{}", library.folder(name).join(PROFILE_FILE).display()));
     Ok(status::SUCCESS)
 }

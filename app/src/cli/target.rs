@@ -252,7 +252,7 @@ mod tests {
         let mut saved = boot::machine_for_builtin(builtin);
         saved.name = "mine".into();
         saved.memory = Size::mib(64);
-        library.create(&saved).unwrap();
+        library.create(&saved, None).unwrap();
         let options = MachineArguments { cpus: Some(2), ..MachineArguments::default() };
         let profile = resolve(&library, Some(Path::new("mine")), &options).unwrap();
         assert_eq!((profile.memory, profile.cpus), (Size::mib(64), 2));
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_damaged_saved_machine_is_told_and_not_taken_for_missing() {
         let (_folder, library) = library();
-        library.create(&Profile::new("mine")).unwrap();
+        library.create(&Profile::new("mine"), None).unwrap();
         std::fs::write(library.folder("mine").join(engine::library::PROFILE_FILE), "(nonsense").unwrap();
         let error = resolve(&library, Some(Path::new("mine")), &MachineArguments::default()).unwrap_err();
         assert!(error.contains(engine::library::PROFILE_FILE), "{error}");

@@ -22,6 +22,10 @@ pub enum Action {
     CreateAndStart,
     /// Save the machine in the form.
     Create,
+    /// To the form for what a saved machine is made of.
+    Settings(Id),
+    /// Save what the form says of a saved machine.
+    SaveSettings(Id),
     /// Choose a file for the form.
     Browse,
     /// Choose a file with names of addresses in a machine.
@@ -143,6 +147,8 @@ impl Action {
             Action::NewMachine => "New machine",
             Action::CreateAndStart => "Create and start",
             Action::Create => "Create",
+            Action::Settings(_) => "Settings",
+            Action::SaveSettings(_) => "Save",
             Action::Browse => "Browse…",
             Action::BrowseSymbols(_) => "Load symbols…",
             Action::BrowseMedium(..) => "Insert…",
@@ -200,6 +206,8 @@ impl Action {
             Action::NewMachine => "Make a machine: what it boots, memory, CPUs",
             Action::CreateAndStart => "Save the machine and switch it on",
             Action::Create => "Save the machine and leave it off",
+            Action::Settings(_) => "Change what the machine is made of: memory, CPUs, disks, devices",
+            Action::SaveSettings(_) => "Keep this; the machine has it from its next start on",
             Action::Browse => "Choose a file",
             Action::BrowseSymbols(_) => "Choose an ELF file such as vmlinux, or a System.map",
             Action::BrowseMedium(..) => "Put another disk into the drive, as a hand would",

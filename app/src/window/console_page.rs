@@ -74,7 +74,7 @@ impl Console {
             });
         });
         Action::Screenshot(id).button_if(ui, entry.machine().is_some(), asked);
-        ui.menu_button(format!("{} ⏷", self.scaling.text()), |ui| {
+        ui.menu_button("Scale ⏷", |ui| {
             for scaling in SCALINGS {
                 let button = egui::Button::selectable(self.scaling == scaling, scaling.text());
                 Action::Scale(scaling).widget(ui, button, true, asked);

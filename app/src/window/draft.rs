@@ -1,10 +1,10 @@
-//! A machine that is being thought up: the form's fields, and what is wrong with each.
+//! A machine that is being thought up, or changed: the form's fields, and what is wrong with each.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use engine::backend::Backend;
 use engine::profile::{MAX_CPUS, Profile, Size};
 
+use super::machines::Id;
 use crate::boot;
 
 /// The fields of the form, under which problems are shown.
@@ -14,27 +14,37 @@ pub enum Field {
     Name,
     /// What it boots.
     Boot,
+    /// What is in its CD drive.
+    Cd,
     /// Memory.
     Memory,
     /// CPUs.
     Cpus,
+    /// Hard disks.
+    Disks,
+    /// All other devices.
+    Devices,
 }
 
 /// The form.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
+    /// The saved machine that is changed; `None`: a new one is made.
+    pub changes: Option<Id>,
+    /// What is not typed: CPUs, backend, disks, devices. For a saved machine, all that the form does not show, too.
+    pub profile: Profile,
     /// Name.
     pub name: String,
     /// Whether the user has written the name himself.
     pub is_named: bool,
-    /// What to boot.
+    /// What a new machine is to boot.
     pub boot: String,
+    /// What is in a saved machine's CD drive.
+    pub cd: String,
     /// Memory, as typed.
     pub memory: String,
-    /// CPUs.
-    pub cpus: u32,
-    /// Backend.
-    pub backend: Backend,
+    /// Length of a disk that is to be made, as typed; nothing: none is made.
+    pub new_disk: String,
     /// The fields that were left with something in them: their problems are shown.
     pub tried: bool,
     /// What the file at `boot` is, once looked at.
@@ -44,12 +54,14 @@ pub struct Draft {
 impl Default for Draft {
     fn default() -> Draft {
         Draft {
+            changes: None,
+            profile: Profile::new(String::new()),
             name: String::new(),
             is_named: false,
             boot: String::new(),
+            cd: String::new(),
             memory: Size::default().to_string(),
-            cpus: 1,
-            backend: Backend::Auto,
+            new_disk: String::new(),
             tried: false,
             looked: None,
         }
@@ -58,59 +70,137 @@ impl Default for Draft {
 
 /// Most CPUs the form offers.
 pub const CPUS: u32 = MAX_CPUS;
+/// Shortest and longest disk that the form makes.
+const DISK_LIMITS: (Size, Size) = (Size::mib(1), Size::mib(16 << 20));
+
+/// What the form asks for: a machine, and perhaps a disk to be made with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The machine, without that disk.
+    pub profile: Profile,
+    /// The disk's length.
+    pub new_disk: Option<Size>,
+}
 
 impl Draft {
-    /// Takes a file as what to boot, and its name as the machine's unless that was written.
+    /// The form for changes of a saved machine.
+    pub fn of(id: Id, profile: &Profile) -> Draft {
+        Draft {
+            changes: Some(id),
+            name: profile.name.clone(),
+            is_named: true,
+            cd: profile.cdrom.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            memory: profile.memory.to_string(),
+            profile: profile.clone(),
+            ..Draft::default()
+        }
+    }
+
+    /// Takes a file as what to boot, and its name as the machine's unless that was written; a saved machine gets it
+    /// into its CD drive.
     pub fn take_file(&mut self, path: &Path) {
+        if self.changes.is_some() {
+            self.cd = path.display().to_string();
+            return;
+        }
         self.boot = path.display().to_string();
         if !self.is_named {
             self.name = boot::name_for(path);
         }
     }
 
+    /// The path in the field that names a file.
+    pub fn file(&self) -> &Path {
+        Path::new(if self.changes.is_some() { self.cd.trim() } else { self.boot.trim() })
+    }
+
     /// What the file is; read once for each path.
     pub fn kind(&mut self) -> Option<Result<storage::Kind, String>> {
-        let path = self.boot.trim();
+        let path = self.file().to_str().unwrap_or_default().to_owned();
         if path.is_empty() {
             return None;
         }
-        if self.looked.as_ref().is_none_or(|(looked, _)| looked != path) {
-            self.looked = Some((path.to_owned(), boot::identify(Path::new(path))));
+        if self.looked.as_ref().is_none_or(|(looked, _)| *looked != path) {
+            let kind = boot::identify(Path::new(&path));
+            self.looked = Some((path, kind));
         }
         self.looked.as_ref().map(|(_, kind)| kind.clone())
     }
 
     /// The machine, or every problem with its field.
-    pub fn profile(&mut self, is_taken: impl Fn(&str) -> bool) -> Result<Profile, Vec<(Field, String)>> {
+    pub fn wanted(&mut self, is_taken: impl Fn(&str) -> bool) -> Result<Wanted, Vec<(Field, String)>> {
         let mut problems = Vec::new();
         let name = self.name.trim().to_owned();
-        let mut profile = Profile::new(name.clone());
-        profile.cpus = self.cpus;
-        profile.backend = self.backend;
+        let mut profile = Profile { name: name.clone(), ..self.profile.clone() };
         match self.memory.parse::<Size>() {
             Ok(memory) => profile.memory = memory,
             Err(reason) => problems.push((Field::Memory, reason)),
         }
-        match self.kind() {
-            None => {
-                problems.push((Field::Boot, "choose what the machine boots, or drop a file here".to_owned()))
-            }
-            Some(Err(reason)) => problems.push((Field::Boot, reason)),
-            Some(Ok(kind)) => boot::boot_from(&mut profile, Path::new(self.boot.trim()), kind),
+        match self.changes {
+            Some(_) => problems.extend(self.put_cd(&mut profile).err().map(|reason| (Field::Cd, reason))),
+            None => problems.extend(self.put_boot(&mut profile).err().map(|reason| (Field::Boot, reason))),
         }
+        let new_disk = self.length_of_disk(&profile).unwrap_or_else(|reason| {
+            problems.push((Field::Disks, reason));
+            None
+        });
         for problem in profile.problems() {
             let field = match problem.field {
                 "name" => Field::Name,
-                "memory" => Field::Memory,
+                "memory" | "memory_now" | "memory_floor" => Field::Memory,
                 "cpus" => Field::Cpus,
+                "disks" => Field::Disks,
+                "cdrom" if self.changes.is_some() => Field::Cd,
+                "disk_bus" | "network" => Field::Devices,
                 _ => Field::Boot,
             };
-            problems.push((field, problem.reason));
+            if !problems.iter().any(|(known, _)| *known == field) {
+                problems.push((field, problem.reason));
+            }
         }
-        if !name.is_empty() && is_taken(&name) {
+        if self.changes.is_none() && !name.is_empty() && is_taken(&name) {
             problems.push((Field::Name, format!("a machine called '{name}' exists already")));
         }
-        if problems.is_empty() { Ok(profile) } else { Err(problems) }
+        if problems.is_empty() { Ok(Wanted { profile, new_disk }) } else { Err(problems) }
+    }
+
+    fn put_boot(&mut self, profile: &mut Profile) -> Result<(), String> {
+        let kind = self.kind().ok_or("choose what the machine boots, or drop a file here")??;
+        boot::boot_from(profile, self.file(), kind);
+        Ok(())
+    }
+
+    fn put_cd(&mut self, profile: &mut Profile) -> Result<(), String> {
+        let path = self.file().to_owned();
+        profile.cdrom = Some(path).filter(|path| *path != PathBuf::new());
+        if profile.cdrom == self.profile.cdrom || self.file().is_dir() {
+            return Ok(());
+        }
+        match self.kind().transpose()? {
+            None | Some(storage::Kind::Iso { .. }) => {
+                profile.cdrom = profile.cdrom.as_deref().map(boot::absolute);
+                Ok(())
+            }
+            Some(other) => Err(format!("this is a {}, not a CD image", boot::kind_name(other))),
+        }
+    }
+
+    /// How long the disk is to be that is made, if one is.
+    fn length_of_disk(&self, profile: &Profile) -> Result<Option<Size>, String> {
+        let text = self.new_disk.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let length = text.parse::<Size>()?;
+        let (least, most) = DISK_LIMITS;
+        if length < least || length > most {
+            return Err(format!("{length} is outside {least} to {most}"));
+        }
+        let room = profile.disk_bus.room(profile.cdrom.is_some());
+        if profile.disks.len() >= room {
+            return Err(format!("there is no room for another disk: {room} fit on this bus"));
+        }
+        Ok(Some(length))
     }
 }
 
@@ -120,7 +210,7 @@ mod tests {
 
     fn fields(draft: &mut Draft) -> Vec<Field> {
         draft
-            .profile(|name| name == "taken")
+            .wanted(|name| name == "taken")
             .err()
             .unwrap_or_default()
             .into_iter()
@@ -136,7 +226,7 @@ mod tests {
         let mut draft = Draft::default();
         assert_eq!(fields(&mut draft), [Field::Boot, Field::Name]);
         draft.take_file(&path);
-        let profile = draft.profile(|_| false).unwrap();
+        let profile = draft.wanted(|_| false).unwrap().profile;
         assert_eq!((profile.name.as_str(), profile.cpus), ("hello world", 1));
     }
 
@@ -151,9 +241,44 @@ mod tests {
         assert_eq!(fields(&mut draft), [Field::Name]);
         draft.name = "a/b".into();
         draft.memory = "lots".into();
-        draft.cpus = 99;
+        draft.profile.cpus = 99;
         assert_eq!(fields(&mut draft), [Field::Memory, Field::Name, Field::Cpus]);
         draft.boot = "/nonexistent".into();
         assert!(fields(&mut draft).contains(&Field::Boot));
+    }
+
+    #[test]
+    fn a_disk_is_made_where_there_is_room_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.bin");
+        std::fs::write(&path, [0xEB, 0xFE, 0, 0]).unwrap();
+        let mut draft = Draft::default();
+        draft.take_file(&path);
+        draft.new_disk = "8G".into();
+        assert_eq!(draft.wanted(|_| false).unwrap().new_disk, Some(Size::mib(8 << 10)));
+        for wrong in ["huge", "1K", "99999G"] {
+            draft.new_disk = wrong.into();
+            assert_eq!(fields(&mut draft), [Field::Disks], "{wrong}");
+        }
+        draft.new_disk = "8G".into();
+        draft.profile.disks = vec![path; 4];
+        assert_eq!(fields(&mut draft), [Field::Disks]);
+    }
+
+    #[test]
+    fn a_saved_machine_keeps_what_the_form_does_not_show() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.bin");
+        std::fs::write(&path, [0xEB, 0xFE, 0, 0]).unwrap();
+        let mut saved = Profile::new("taken");
+        saved.floppy = Some(path.clone());
+        saved.throttles.disk_operations = Some(7);
+        let mut draft = Draft::of(3, &saved);
+        assert_eq!(draft.wanted(|_| true), Ok(Wanted { profile: saved.clone(), new_disk: None }));
+        draft.memory = "64M".into();
+        let changed = Profile { memory: Size::mib(64), ..saved };
+        assert_eq!(draft.wanted(|_| true).unwrap().profile, changed);
+        draft.take_file(&path);
+        assert_eq!(fields(&mut draft), [Field::Cd], "a program is no CD");
     }
 }

@@ -203,8 +203,13 @@ fn buttons(ui: &mut Ui, entry: &Entry, asked: &mut Vec<Action>) {
     }
     if entry.origin == Origin::Saved && !entry.is_alive() {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            Action::Ask(Box::new(Action::Delete(id))).button(ui, asked);
-            Action::ShowSnapshots(id).button(ui, asked);
+            ui.menu_button("More ⏷", |ui| {
+                Action::ShowSnapshots(id).button(ui, asked);
+                Action::Ask(Box::new(Action::Delete(id))).button(ui, asked);
+            });
+            if entry.profile.is_ok() {
+                Action::Settings(id).button(ui, asked);
+            }
         });
     }
 }

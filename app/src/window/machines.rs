@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use display::Frame;
 use engine::library::Library;
-use engine::profile::Profile;
+use engine::profile::{Profile, Size};
 use engine::session::{Ending, Event, Outlets, RunState};
 use engine::snapshot::States;
 
@@ -242,9 +242,16 @@ impl Machines {
         id
     }
 
-    /// Saves a new machine.
-    pub fn create(&mut self, profile: &Profile) -> Result<Id, String> {
-        self.library.create(profile).map_err(|error| error.to_string())?;
+    /// Saves a machine that was changed, with a new disk of this length if one is wanted.
+    pub fn change(&mut self, profile: &Profile, new_disk: Option<Size>) -> Result<(), String> {
+        self.library.change(profile, new_disk).map_err(|error| error.to_string())?;
+        self.refresh();
+        Ok(())
+    }
+
+    /// Saves a new machine, with a new disk of this length if one is wanted.
+    pub fn create(&mut self, profile: &Profile, new_disk: Option<Size>) -> Result<Id, String> {
+        self.library.create(profile, new_disk).map_err(|error| error.to_string())?;
         self.refresh();
         let made = self.entries.iter().find(|e| e.origin == Origin::Saved && e.name == profile.name);
         made.map(|entry| entry.id).ok_or_else(|| format!("{} could not be read back", profile.name))
@@ -256,7 +263,7 @@ impl Machines {
         profile.name = boot::free_name(&profile.name, |name| self.is_taken(name));
         match profile.problems().first() {
             Some(problem) => Err(problem.to_string()),
-            None => self.create(&profile),
+            None => self.create(&profile, None),
         }
     }
 
@@ -441,7 +448,7 @@ mod tests {
         let mut machines = machines(folder.path(), starter.clone());
         let mut profile = boot::machine_for_builtin(engine::builtin::names()[0]);
         profile.name = "one".into();
-        let id = machines.create(&profile).unwrap();
+        let id = machines.create(&profile, None).unwrap();
         machines.start(id, Beginning::Usual);
         assert_eq!(wait(&mut machines, id), Standing::Running);
         fake.set_frame(4, 3, 0x00AB_CDEF);
@@ -472,7 +479,7 @@ mod tests {
         let mut machines = machines(folder.path(), Arc::new(|_, _, _| Err("none".into())));
         let before = machines.entries().count();
         let library = Library::at(folder.path());
-        library.create(&Profile::new("other")).unwrap();
+        library.create(&Profile::new("other"), None).unwrap();
         machines.refresh();
         assert_eq!(machines.entries().count(), before + 1);
         fs::write(library.folder("other").join(engine::library::PROFILE_FILE), "(").unwrap();

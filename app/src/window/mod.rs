@@ -7,6 +7,7 @@ mod chord;
 mod chrome;
 mod console_page;
 mod crash_card;
+mod devices_form;
 mod devices_page;
 mod draft;
 mod errands;

@@ -44,10 +44,19 @@ impl App {
                 self.page = Page::NewMachine;
             }
             Action::Create | Action::CreateAndStart => self.create(action == Action::CreateAndStart),
+            Action::Settings(id) => {
+                if let Some(Ok(profile)) = self.machines.get(id).map(|entry| &entry.profile) {
+                    self.draft = Draft::of(id, profile);
+                    self.page = Page::NewMachine;
+                }
+            }
+            Action::SaveSettings(_) => self.save_settings(),
             Action::Browse => {
-                let near = std::path::Path::new(self.draft.boot.trim());
-                let picker = FilePicker::new("Choose what the machine boots", near);
-                self.picker = Some((picker, Picked::Draft));
+                let title = match self.draft.changes {
+                    None => "Choose what the machine boots",
+                    Some(_) => "Choose what is in the CD drive",
+                };
+                self.picker = Some((FilePicker::new(title, self.draft.file()), Picked::Draft));
             }
             Action::BrowseSymbols(id) => {
                 let near = self.symbols_near(id);
@@ -207,10 +216,19 @@ impl App {
     fn create(&mut self, starts: bool) {
         self.draft.tried = true;
         let machines = &self.machines;
-        let Ok(profile) = self.draft.profile(|name| machines.is_taken(name)) else { return };
-        match self.machines.create(&profile) {
+        let Ok(wanted) = self.draft.wanted(|name| machines.is_taken(name)) else { return };
+        match self.machines.create(&wanted.profile, wanted.new_disk) {
             Ok(id) if starts => self.start(id, Beginning::Usual),
             Ok(_) => self.page = Page::Library,
+            Err(reason) => self.notices.warn(reason),
+        }
+    }
+
+    fn save_settings(&mut self) {
+        self.draft.tried = true;
+        let Ok(wanted) = self.draft.wanted(|_| false) else { return };
+        match self.machines.change(&wanted.profile, wanted.new_disk) {
+            Ok(()) => self.page = Page::Library,
             Err(reason) => self.notices.warn(reason),
         }
     }

@@ -12,6 +12,7 @@ use egui::accesskit::Role;
 use egui_kittest::kittest::Queryable;
 use egui_kittest::{Harness, Node};
 use engine::library::Library;
+use engine::profile::{DiskBus, Nic, Profile};
 use engine::session::{Ending, RunState};
 use winit::keyboard::KeyCode;
 
@@ -133,7 +134,7 @@ impl<'a> Window<'a> {
 fn saved(library: &Library, name: &str) {
     let mut profile = boot::machine_for_builtin(engine::builtin::names()[0]);
     profile.name = name.to_owned();
-    library.create(&profile).unwrap();
+    library.create(&profile, None).unwrap();
 }
 
 #[test]
@@ -151,10 +152,12 @@ fn a_first_run_is_one_click_to_a_running_guest() {
 fn the_library_shows_each_machine_and_deletes_only_after_a_question() {
     let mut window = Window::prepared(|library| saved(library, "Old faithful"));
     assert!(window.shows("Old faithful") && !window.shows("You have no machines yet"));
+    window.click("More ⏷");
     window.click("Delete");
     assert!(window.shows("Delete Old faithful?"));
     window.click("Cancel");
     assert!(window.library().load("Old faithful").is_ok());
+    window.click("More ⏷");
     window.click("Delete");
     let buttons: Vec<_> = window.harness.get_all_by_label("Delete").collect();
     buttons.last().unwrap().click();
@@ -192,6 +195,53 @@ fn a_new_machine_is_made_on_one_screen() {
     let profile = window.library().load("hello").unwrap();
     assert_eq!(profile.memory, engine::profile::Size::mib(64));
     assert_eq!(window.standing(), Standing::Running);
+}
+
+#[test]
+fn a_new_machine_gets_a_disk_and_the_devices_that_were_chosen() {
+    let mut window = Window::new();
+    let program = window.program("hello.bin");
+    window.harness.set_size(egui::vec2(1180.0, 1100.0));
+    window.click("New machine");
+    window.drop_file(&program);
+    window.steps();
+    window.click("8G");
+    window.click("Disk bus, display, network, sound");
+    window.click("AHCI");
+    window.click("switch");
+    window.click("NE2000");
+    window.click("Sound Blaster 16");
+    window.click("loudspeaker");
+    window.click("Create");
+    let profile = window.library().load("hello").unwrap();
+    assert_eq!(profile.disks, [window.library().folder("hello").join(engine::library::DISK_FILE)]);
+    assert!(profile.disks[0].is_file());
+    assert_eq!((profile.disk_bus, profile.nic), (DiskBus::Ahci, Nic::Ne2000));
+    assert_eq!(
+        (profile.network.to_string(), profile.sound.to_string()),
+        ("switch:lan".into(), "ac97,sb16".into())
+    );
+}
+
+#[test]
+fn a_saved_machines_settings_are_changed() {
+    let mut window = Window::prepared(|library| saved(library, "old"));
+    let before = window.library().load("old").unwrap();
+    window.harness.set_size(egui::vec2(1180.0, 1100.0));
+    window.click("Settings");
+    assert!(window.shows("Settings of old"));
+    window.click("512M");
+    window.click("8G");
+    window.click("Save");
+    assert_eq!(window.harness.state().page(), Page::Library);
+    let after = window.library().load("old").unwrap();
+    assert_eq!(after.memory, engine::profile::Size::mib(512));
+    assert_eq!(Profile { memory: before.memory, disks: before.disks.clone(), ..after.clone() }, before);
+    window.click("Settings");
+    window.click("Take out");
+    window.click("Save");
+    assert!(window.library().load("old").unwrap().disks.is_empty());
+    assert!(after.disks[0].is_file(), "its file stays");
 }
 
 #[test]
@@ -364,10 +414,10 @@ fn scaling_is_chosen_from_a_menu() {
     window.try_it();
     let size = |window: &Window<'_>| window.harness.get_by_label("Screen of vitrine").rect().size();
     assert_eq!(size(&window), egui::vec2(960.0, 600.0));
-    window.click("Whole factor ⏷");
+    window.click("Scale ⏷");
     window.click("1:1");
     assert_eq!(size(&window), egui::vec2(320.0, 200.0));
-    window.click("1:1 ⏷");
+    window.click("Scale ⏷");
     window.click("Fit");
     assert!(size(&window).x > 960.0);
 }

@@ -75,11 +75,12 @@ fn a_suspended_machine_is_off_and_the_library_says_how_it_goes_on() {
     assert!(window.states().is_suspended());
 
     let mut window = Window::prepared(|library: &Library| {
-        library.create(&guest()).unwrap();
+        library.create(&guest(), None).unwrap();
         let session = Session::start(&guest(), Outlets::default()).unwrap();
         snapshot::suspend(&session, &States::of(library, "guest").unwrap()).unwrap();
     });
     assert!(window.shows("suspended") && window.shows("Continue"));
+    window.click("More ⏷");
     window.harness.get_all_by_label("Snapshots").last().unwrap().click();
     window.steps();
     assert_eq!(window.harness.state().page(), Page::Snapshots);
