@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hardware::Space;
 use hardware::bus::WindowCount;
 use serde::Serialize;
 
@@ -21,6 +22,8 @@ pub struct Stats {
     pub process_cpu_seconds: f64,
     /// Host time the vCPUs were on a worker.
     pub vcpu_seconds: f64,
+    /// Host time the vCPUs were ready and waited for a worker.
+    pub waited_seconds: f64,
     /// Instructions executed, where the backend counts them.
     pub instructions: Option<u64>,
     /// Per vCPU.
@@ -69,10 +72,41 @@ pub struct ExitCounts {
     pub halt: u64,
     /// Slices ended by the monitor.
     pub kick: u64,
+    /// Host time that handling them took, in seconds, reckoned from one in eight.
+    pub seconds: HandlingSeconds,
     /// Accesses that no device claimed, reads and writes.
     pub unclaimed: (u64, u64),
     /// Per port: accesses.
     pub ports: Vec<PortCount>,
+}
+
+/// Host time that the monitor spent on accesses to devices, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct HandlingSeconds {
+    /// IN and OUT.
+    pub port: f64,
+    /// Reads of device memory.
+    pub memory_read: f64,
+    /// Writes of device memory.
+    pub memory_write: f64,
+}
+
+impl HandlingSeconds {
+    /// What accesses to these windows took.
+    pub fn of(windows: &[WindowCount]) -> HandlingSeconds {
+        let mut sum = HandlingSeconds::default();
+        for window in windows {
+            let (read, write) = (window.read_ns as f64 / 1e9, window.write_ns as f64 / 1e9);
+            match window.space {
+                Space::Port => sum.port += read + write,
+                Space::Memory => {
+                    sum.memory_read += read;
+                    sum.memory_write += write;
+                }
+            }
+        }
+        sum
+    }
 }
 
 /// Accesses to one port.

@@ -343,10 +343,15 @@ fn exits(machine: &dyn Running) -> Result<Answer, String> {
     let stats = machine.stats();
     let exits = &stats.exits;
     let mut text = String::new();
+    for (name, count, seconds) in [
+        ("port accesses", exits.port, exits.seconds.port),
+        ("device memory reads", exits.memory_read, exits.seconds.memory_read),
+        ("device memory writes", exits.memory_write, exits.seconds.memory_write),
+    ] {
+        let each = seconds * 1e6 / count.max(1) as f64;
+        let _ = writeln!(text, "{count:>14}  {name}; {seconds:.3} s of host time, {each:.2} us each");
+    }
     for (name, count) in [
-        ("port accesses", exits.port),
-        ("device memory reads", exits.memory_read),
-        ("device memory writes", exits.memory_write),
         ("interrupts taken", exits.interrupt),
         ("halts", exits.halt),
         ("slices ended by the monitor", exits.kick),

@@ -57,6 +57,8 @@ fn window(device: &str) -> WindowCount {
         length: 8,
         reads: 0,
         writes: 0,
+        read_ns: 0,
+        write_ns: 0,
     }
 }
 

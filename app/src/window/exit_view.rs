@@ -1,7 +1,10 @@
 //! The picture of the hosted monitor: its parts, what passes between them and how often.
 //! Source: Smith and Nair, *Virtual Machines*, §8.3 (hosted virtual machines: VMM-n, VMM-d, VMM-u).
 
+use engine::stats::HandlingSeconds;
+
 use super::samples::History;
+use super::timer_view::duration;
 
 /// A part of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +105,47 @@ impl Passage {
         history.points.back().map_or(0, |point| self.count(point))
     }
 
+    /// The time it takes, in a few words; `None` where nothing is timed or nothing happens.
+    pub fn time(self, history: &History) -> Option<String> {
+        let cpus = history.latest.cpus.len() as f64;
+        let rate = self.rate(history);
+        let percent = |part: f64| match part * 100.0 {
+            percent if percent < 0.05 => "<0.1 %".to_owned(),
+            percent => format!("{percent:.*} %", usize::from(percent < 10.0)),
+        };
+        let handling = |seconds: fn(&HandlingSeconds) -> f64| {
+            let spent = history.rate(|point| seconds(&point.handling));
+            (rate >= 0.05 && spent > 0.0)
+                .then(|| format!("{}, {}", duration(spent / rate * 1e9), percent(spent / cpus.max(1.0))))
+        };
+        match self {
+            Passage::Ports => handling(|time| time.port),
+            Passage::Reads => handling(|time| time.memory_read),
+            Passage::Writes => handling(|time| time.memory_write),
+            Passage::Halts => {
+                let idle = 1.0 - history.rate(|point| point.ran + point.waited) / cpus.max(1.0);
+                (rate >= 0.05).then(|| format!("{} idle", percent(idle.clamp(0.0, 1.0))))
+            }
+            Passage::Slices => {
+                let ran = history.rate(|point| point.ran);
+                (rate >= 0.05).then(|| format!("{} each", duration(ran / rate * 1e9)))
+            }
+            Passage::Interrupts | Passage::Expiries | Passage::Kicks => None,
+        }
+    }
+
+    /// What its time is, to be said after a sentence.
+    pub fn time_meaning(self) -> &'static str {
+        match self {
+            Passage::Ports | Passage::Reads | Passage::Writes => {
+                "; the time is what the device takes for one, and for all of them, of the machine's time"
+            }
+            Passage::Halts => "; the time is what the machine sleeps",
+            Passage::Slices => "; the time is how long one lasts",
+            Passage::Interrupts | Passage::Expiries | Passage::Kicks => "",
+        }
+    }
+
     /// The counter.
     pub fn count(self, point: &super::samples::Point) -> u64 {
         match self {
@@ -130,6 +174,7 @@ pub fn per_second(rate: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::Point;
     use super::*;
 
     #[test]
@@ -138,6 +183,27 @@ mod tests {
             [0.0, 18.206, 1203.6, 3_210_000.0, 4.2e9].map(per_second),
             ["0", "18.2", "1,204", "3.21 M", "4.20 G"]
         );
+    }
+
+    #[test]
+    fn times_are_for_each_passage_and_of_all_time() {
+        let mut history = History::default();
+        let point = |at: f64| Point {
+            at,
+            port: (at * 1000.0) as u64,
+            halts: (at * 10.0) as u64,
+            ran: at * 0.25,
+            waited: at * 0.25,
+            slices: (at * 100.0) as u64,
+            handling: HandlingSeconds { port: at * 0.002, ..HandlingSeconds::default() },
+            ..Point::default()
+        };
+        history.points = [0.0, 0.5, 1.0].map(point).into();
+        let time = |passage: Passage| passage.time(&history);
+        assert_eq!(time(Passage::Ports).as_deref(), Some("2.0 µs, 0.2 %"));
+        assert_eq!(time(Passage::Halts).as_deref(), Some("50 % idle"));
+        assert_eq!(time(Passage::Slices).as_deref(), Some("2.5 ms each"));
+        assert_eq!([Passage::Reads, Passage::Interrupts].map(time), [None, None]);
     }
 
     #[test]

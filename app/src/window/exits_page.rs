@@ -13,7 +13,7 @@ use super::theme;
 use crate::running::Running;
 
 /// Height of the picture.
-const PICTURE: f32 = 372.0;
+const PICTURE: f32 = 396.0;
 
 /// What the page remembers.
 #[derive(Default)]
@@ -217,11 +217,17 @@ impl ExitsPage {
         let number =
             painter.layout_no_wrap(format!("{}/s", per_second(rate)), FontId::monospace(13.0), colours.text);
         let words = painter.layout(passage.text().to_owned(), FontId::proportional(11.5), colours.weak, 78.0);
-        let behind = Rect::from_center_size(
-            middle,
-            vec2(number.size().x.max(words.size().x) + 8.0, number.size().y + words.size().y),
-        );
+        let text = passage.time(history);
+        let time = text.map(|text| painter.layout_no_wrap(text, FontId::proportional(11.5), colours.text));
+        let time_size = time.as_ref().map_or(egui::Vec2::ZERO, |time| time.size());
+        let wide = number.size().x.max(words.size().x).max(time_size.x) + 8.0;
+        let high = number.size().y + words.size().y + time_size.y;
+        let behind = Rect::from_center_size(middle, vec2(wide, high));
         painter.rect_filled(behind, 2.0, colours.panel);
+        if let Some(time) = time {
+            let at = pos2(middle.x - time_size.x / 2.0, behind.bottom() - time_size.y);
+            painter.galley(at, time, colours.text);
+        }
         painter.galley(pos2(middle.x - number.size().x / 2.0, behind.top()), number.clone(), colours.text);
         painter.galley(
             pos2(middle.x - words.size().x / 2.0, behind.top() + number.size().y),
@@ -229,10 +235,11 @@ impl ExitsPage {
             colours.weak,
         );
         response.on_hover_text(format!(
-            "{}: {}; {} so far",
+            "{}: {}; {} so far{}",
             passage.text(),
             passage.meaning(),
-            passage.total(history)
+            passage.total(history),
+            passage.time_meaning()
         ));
     }
 

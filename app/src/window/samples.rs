@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use engine::resources::{Report, Resources, Spending};
-use engine::stats::Stats;
+use engine::stats::{HandlingSeconds, Stats};
 
 use super::machines::Id;
 use crate::running::Running;
@@ -48,6 +48,10 @@ pub struct Point {
     pub slices: u64,
     /// Slices that the quantum timer ended.
     pub expiries: u64,
+    /// Host time its vCPUs were ready and waited, in seconds.
+    pub waited: f64,
+    /// Host time that accesses to devices took.
+    pub handling: HandlingSeconds,
 }
 
 impl Point {
@@ -67,6 +71,8 @@ impl Point {
             unclaimed: exits.unclaimed.0 + exits.unclaimed.1,
             slices: stats.timers.host_slices,
             expiries: stats.timers.host_quantum_expiries,
+            waited: stats.waited_seconds,
+            handling: exits.seconds,
         }
     }
 }
@@ -293,6 +299,8 @@ mod tests {
             length: 4,
             reads,
             writes: 0,
+            read_ns: 0,
+            write_ns: 0,
         };
         let mut stats = Stats { wall_seconds: seconds, ..Stats::default() };
         stats.exits.port = port;

@@ -169,6 +169,8 @@ mod tests {
             length,
             reads: 0,
             writes: 0,
+            read_ns: 0,
+            write_ns: 0,
         };
         let windows = [
             window("8254", Space::Port, Some(0x40), 4),

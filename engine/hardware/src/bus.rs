@@ -95,6 +95,10 @@ pub struct WindowCount {
     pub reads: u64,
     /// Guest writes.
     pub writes: u64,
+    /// Host time that the reads took, in nanoseconds, reckoned from one in eight.
+    pub read_ns: u64,
+    /// Host time that the writes took.
+    pub write_ns: u64,
 }
 
 struct Window {
@@ -105,6 +109,9 @@ struct Window {
     reads: AtomicU64,
     writes: AtomicU64,
     bytes: AtomicU64,
+    /// Host time of those reads and writes that were timed, in nanoseconds.
+    read_ns: AtomicU64,
+    write_ns: AtomicU64,
     /// How long accesses took, in host nanoseconds: of one access in [`TIMED`].
     times: Histogram,
 }
@@ -155,6 +162,8 @@ impl Bus {
                 reads: AtomicU64::new(0),
                 writes: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
+                read_ns: AtomicU64::new(0),
+                write_ns: AtomicU64::new(0),
                 times: Histogram::default(),
             }));
             table.bases.push(base);
@@ -194,7 +203,7 @@ impl Bus {
         let value = match place.map(|(id, offset)| (&*table.windows[id], offset)) {
             Some((window, offset)) if offset + width.bytes() <= window.spec.length => {
                 let nth = window.reads.fetch_add(1, Ordering::Relaxed);
-                window.timed(nth, width, || window.read(offset, width, cpu))
+                window.timed(nth, width, &window.read_ns, || window.read(offset, width, cpu))
             }
             Some(_) => bytes_of(width, |n| table.read_byte(space, address.wrapping_add(n), cpu)),
             None if table.any_in(space, address, width) => {
@@ -222,7 +231,7 @@ impl Bus {
         let mut device = window.device.lock();
         let calls = device.calls()?;
         let nth = window.reads.fetch_add(1, Ordering::Relaxed);
-        window.timed(nth, Width::Dword, || calls.call(registers));
+        window.timed(nth, Width::Dword, &window.read_ns, || calls.call(registers));
         Some(place)
     }
 
@@ -233,7 +242,7 @@ impl Bus {
         match table.find(space, address) {
             Some((window, offset)) if offset + width.bytes() <= window.spec.length => {
                 let nth = window.writes.fetch_add(1, Ordering::Relaxed);
-                window.timed(nth, width, || window.write(offset, width, value, cpu));
+                window.timed(nth, width, &window.write_ns, || window.write(offset, width, value, cpu));
             }
             None if !table.any_in(space, address, width) => {
                 self.unclaimed_writes.fetch_add(1, Ordering::Relaxed);
@@ -257,6 +266,8 @@ impl Bus {
             length: window.spec.length,
             reads: window.reads.load(Ordering::Relaxed),
             writes: window.writes.load(Ordering::Relaxed),
+            read_ns: window.read_ns.load(Ordering::Relaxed) * TIMED,
+            write_ns: window.write_ns.load(Ordering::Relaxed) * TIMED,
         };
         table.windows.iter().zip(&table.bases).map(count).collect()
     }
@@ -343,14 +354,16 @@ impl Window {
     }
 
     /// Counts the bytes of the `nth` access, and takes the time of some.
-    fn timed<R>(&self, nth: u64, width: Width, access: impl FnOnce() -> R) -> R {
+    fn timed<R>(&self, nth: u64, width: Width, spent_ns: &AtomicU64, access: impl FnOnce() -> R) -> R {
         self.bytes.fetch_add(width.bytes(), Ordering::Relaxed);
         if !nth.is_multiple_of(TIMED) {
             return access();
         }
         let begun = Instant::now();
         let done = access();
-        self.times.record(begun.elapsed().as_nanos() as u64);
+        let ns = begun.elapsed().as_nanos() as u64;
+        self.times.record(ns);
+        spent_ns.fetch_add(ns, Ordering::Relaxed);
         done
     }
 

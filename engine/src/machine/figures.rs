@@ -6,7 +6,7 @@ use super::edges::Edge;
 use super::recent::{self, Told};
 use super::virtual_cpu::CpuCounts;
 use super::{Machine, Network, tally};
-use crate::stats::{self, ExitCounts, KernelCount, PortCount, Stats, TimerCounts};
+use crate::stats::{self, ExitCounts, HandlingSeconds, KernelCount, PortCount, Stats, TimerCounts};
 
 impl Machine {
     /// Counters and times so far.
@@ -22,6 +22,7 @@ impl Machine {
             wall_seconds: self.started.elapsed().as_secs_f64(),
             guest_seconds: self.clock.now() as f64 / 1e9,
             process_cpu_seconds: (stats::process_cpu_time() - self.cpu_time_at_start).as_secs_f64(),
+            waited_seconds: self.entities.first().map_or(0.0, |entity| entity.waited().as_secs_f64()),
             vcpu_seconds: self.entities.iter().map(|entity| entity.ran().as_secs_f64()).sum(),
             instructions: cpus.iter().map(|cpu| cpu.instructions).sum(),
             exits: ExitCounts {
@@ -31,6 +32,7 @@ impl Machine {
                 interrupt: self.cpus.iter().map(|cpu| cpu.bus().interrupts()).sum(),
                 halt: cpus.iter().map(|cpu| cpu.halts).sum(),
                 kick: cpus.iter().map(|cpu| cpu.kicks).sum(),
+                seconds: HandlingSeconds::of(&devices),
                 unclaimed: self.bus.unclaimed(),
                 ports: ports
                     .into_iter()

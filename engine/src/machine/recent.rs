@@ -175,6 +175,8 @@ mod tests {
             length: 4,
             reads: 0,
             writes: 0,
+            read_ns: 0,
+            write_ns: 0,
         };
         let recent = Recent::default();
         recent.note(&access(0x43, 0x34, true));

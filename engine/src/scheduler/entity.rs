@@ -106,6 +106,11 @@ impl Entity {
         Duration::from_nanos(self.ran_ns.load(Ordering::Relaxed))
     }
 
+    /// Host time that the machine's vCPUs, all of them together, were ready and had no worker.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.account.waited_ns())
+    }
+
     /// Slices it has had, and how many of them ended because their time was up.
     pub fn slices(&self) -> (u64, u64) {
         (self.slices.load(Ordering::Relaxed), self.preempted.load(Ordering::Relaxed))

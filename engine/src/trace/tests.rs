@@ -15,6 +15,8 @@ fn window(device: &str, number: u8) -> WindowCount {
         length: 8,
         reads: 0,
         writes: 0,
+        read_ns: 0,
+        write_ns: 0,
     }
 }
 
