@@ -4,6 +4,7 @@ mod audio;
 mod boot;
 mod cli;
 mod control;
+mod interrupt;
 mod names;
 mod outputs;
 mod report;

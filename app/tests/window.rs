@@ -1,5 +1,6 @@
-//! One real window under Xvfb: `vitrine run` opens it, the guest's picture is on it, the keyboard
-//! reaches the guest, and a request to terminate ends the run in order.
+//! Real windows under Xvfb. `vitrine run` opens one: the guest's picture is on it, the keyboard reaches the guest, and
+//! a request to terminate ends the run in order. So it ends the window of all machines: those of the library are
+//! suspended.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -77,31 +78,78 @@ fn count(display: &str, colour: [u8; 3]) -> usize {
     screen(display).map_or(0, |(_, pixels)| pixels.iter().filter(|pixel| **pixel == colour).count())
 }
 
+/// Whether what the tests need is here; said if not.
+fn can_show() -> bool {
+    let missing = ["Xvfb", "xdotool", "xwd"].into_iter().find(|tool| !is_installed(tool));
+    if let Some(tool) = missing {
+        eprintln!("skipped: {tool} is not installed");
+    }
+    missing.is_none()
+}
+
+/// Vitrine with a home and a display of its own.
+fn vitrine(home: &Path, display: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vitrine"));
+    command.env("DISPLAY", display).env_remove("WAYLAND_DISPLAY");
+    command.env("VITRINE_HOME", home).env("XDG_RUNTIME_DIR", home);
+    command
+}
+
+/// A window whose name has this in it.
+fn window_named(name: &str, display: &str) -> String {
+    wait("a window of this name", 60, || {
+        let found = xdotool(display, &["search", "--name", name]);
+        found.lines().next().map(str::to_owned)
+    })
+}
+
+fn ask_to_terminate(run: &mut Ended) -> std::process::ExitStatus {
+    assert!(Command::new("kill").arg(run.0.id().to_string()).status().unwrap().success());
+    wait("the end", 20, || run.0.try_wait().unwrap())
+}
+
+#[test]
+fn a_window_that_is_told_to_end_suspends_its_machines_and_asks_nobody() {
+    if !can_show() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (_server, display) = xvfb();
+    let program = home.path().join("loop.bin");
+    std::fs::write(&program, [0xEB, 0xFE, 0, 0]).unwrap();
+    let said = |arguments: &[&str]| {
+        let output = vitrine(home.path(), &display).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    said(&["create", "loop", program.to_str().unwrap(), "--backend", "soft", "--firmware", "none"]);
+    let mut window = Ended(vitrine(home.path(), &display).spawn().unwrap());
+    window_named("Vitrine", &display);
+    // The picture on the first card starts its machine.
+    wait("the machine to run", 60, || {
+        xdotool(&display, &["mousemove", "230", "150", "click", "1"]);
+        std::thread::sleep(Duration::from_millis(400));
+        said(&["ctl", "list"]).contains("loop").then_some(())
+    });
+    assert!(ask_to_terminate(&mut window).success());
+    let list = said(&["list"]);
+    assert!(list.lines().any(|line| line.starts_with("loop\t") && line.contains("suspended")), "{list}");
+}
+
 #[test]
 fn the_guests_picture_is_in_a_real_window_and_the_keyboard_reaches_it() {
-    for tool in ["Xvfb", "xdotool", "xwd"] {
-        if !is_installed(tool) {
-            eprintln!("skipped: {tool} is not installed");
-            return;
-        }
+    if !can_show() {
+        return;
     }
     let home = tempfile::tempdir().unwrap();
     let (_server, display) = xvfb();
     let picture = home.path().join("end.png");
-    let run = Command::new(env!("CARGO_BIN_EXE_vitrine"))
+    let run = vitrine(home.path(), &display)
         .args(["run", "vitrine", "--backend", "soft", "--screenshot"])
         .arg(&picture)
-        .env("DISPLAY", &display)
-        .env_remove("WAYLAND_DISPLAY")
-        .env("VITRINE_HOME", home.path())
-        .env("XDG_RUNTIME_DIR", home.path())
         .spawn()
         .unwrap();
     let mut run = Ended(run);
-    let window = wait("a window with the machine's name", 60, || {
-        let found = xdotool(&display, &["search", "--name", "vitrine"]);
-        found.lines().next().map(str::to_owned)
-    });
+    let window = window_named("vitrine", &display);
     // The bar over the guest's text is in VGA's blue, which nothing else in the window has.
     let blue = [0, 0, 0xAA];
     wait("the guest's blue bar in the window", 60, || (count(&display, blue) > 5000).then_some(()));
@@ -118,8 +166,7 @@ fn the_guests_picture_is_in_a_real_window_and_the_keyboard_reaches_it() {
     std::thread::sleep(Duration::from_millis(500));
     assert!(run.0.try_wait().unwrap().is_none(), "the window must stay until the user has seen the end");
     // Asked to terminate, the run still ends in order: the window closes and the screenshot is written.
-    assert!(Command::new("kill").arg(run.0.id().to_string()).status().unwrap().success());
-    let status = wait("the run's end", 20, || run.0.try_wait().unwrap());
+    let status = ask_to_terminate(&mut run);
     assert_eq!(status.code(), Some(130), "{status}");
     assert!(image::open(&picture).is_ok(), "the screenshot of the end is written");
 }

@@ -9,7 +9,7 @@ use storage::Format;
 use storage::job::{self, Info, JobError, NewDisk};
 
 use super::arguments::DiskCommand;
-use super::{console, run, status};
+use super::{console, status};
 
 /// Does what a `disk` command says.
 pub fn disk(command: &DiskCommand) -> Result<u8, String> {
@@ -77,7 +77,7 @@ fn with_progress<T>(
     done_word: &str,
     job: impl FnOnce(&mut dyn FnMut(u64, u64) -> bool) -> Result<T, JobError>,
 ) -> Result<T, JobError> {
-    let interrupted: std::sync::Arc<AtomicBool> = run::interrupt_flag();
+    let interrupted: std::sync::Arc<AtomicBool> = crate::interrupt::flag();
     let shows = std::io::stderr().is_terminal();
     let mut shown = None;
     let result = job(&mut |done, total| {

@@ -1,7 +1,6 @@
 //! `vitrine run`: checks everything, starts the machine, and watches it with or without a window.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::library::Library;
@@ -20,7 +19,7 @@ use crate::control::{debug, gdb, saved};
 use crate::running::Running;
 use crate::running::launch::{Beginning, launch};
 use crate::window;
-use crate::{outputs, report};
+use crate::{interrupt, outputs, report};
 
 /// How long a machine may take to switch off at the end.
 const SWITCH_OFF: Duration = Duration::from_secs(3);
@@ -74,7 +73,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, String> {
     }
     let terminal = (arguments.serial == Serial::Stdio).then(|| Terminal::attach(machine.clone()));
     watch.interrupted.extend(terminal.iter().map(|terminal| terminal.wants_end.clone()));
-    watch.interrupted.push(interrupt_flag());
+    watch.interrupted.push(interrupt::flag());
     watch.tells_notes = arguments.headless;
     let verdict = if arguments.headless {
         watch.run(&*machine)
@@ -257,20 +256,4 @@ fn is_to_be_suspended(arguments: &RunArguments, machine: &dyn Running) -> bool {
     let in_library = || Library::of_user().load(&machine.profile().name).is_ok();
     let is_named = arguments.targets.first().is_some_and(|target| !target.exists());
     arguments.suspend_on_quit || (!arguments.headless && is_named && in_library())
-}
-
-/// A flag that Ctrl-C and a request to terminate raise, so that the run still ends in order.
-pub(super) fn interrupt_flag() -> Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    extern "C" fn raise(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-        if let Some(flag) = FLAG.get() {
-            flag.store(true, Ordering::Release);
-        }
-    }
-    let flag = FLAG.get_or_init(Arc::default).clone();
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // Without the handler the process ends at once, which is the default.
-        let _ = vmm_sys_util::signal::register_signal_handler(signal, raise);
-    }
-    flag
 }

@@ -12,12 +12,13 @@ use engine::sound::Output;
 
 use super::arguments::{RunArguments, Serial};
 use super::player;
-use super::run::{beginning, check_outputs, finish, interrupt_flag, outlets, watch};
+use super::run::{beginning, check_outputs, finish, outlets, watch};
 use super::serial::OutFile;
 use super::watch::{Verdict, Watch};
 use super::{console, status, target};
 use crate::boot;
 use crate::control::parts::capture_file;
+use crate::interrupt;
 use crate::running::Running;
 use crate::running::launch::launch;
 
@@ -131,7 +132,7 @@ fn start(profile: &Profile, arguments: RunArguments) -> Result<Started, String> 
     for file in &files {
         file.ensure().inspect_err(|_| machine.power_off())?;
     }
-    let interrupted: Arc<AtomicBool> = interrupt_flag();
+    let interrupted: Arc<AtomicBool> = interrupt::flag();
     watch.interrupted.push(interrupted);
     watch.tells_notes = true;
     Ok(Started { name: profile.name.clone(), arguments, machine, watch, files })

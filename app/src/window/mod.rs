@@ -52,6 +52,7 @@ use eframe::UserEvent;
 use engine::library::Library;
 use winit::event_loop::EventLoop;
 
+use crate::interrupt;
 use crate::running::{Running, engine_starter};
 use app::App;
 use capture::SharedCapture;
@@ -63,6 +64,8 @@ pub struct Shown {
     /// Repaints for a console's sake come at most this often.
     frame_time: Duration,
     hurried: AtomicBool,
+    /// The window is to close, whatever runs: nobody can be asked.
+    leaving: AtomicBool,
 }
 
 /// Repaints for the cards of the library come at most this often.
@@ -72,6 +75,11 @@ impl Shown {
     /// Whether a console is in view, which wants every frame; the library's cards do not.
     fn set_hurried(&self, hurried: bool) {
         self.hurried.store(hurried, Ordering::Relaxed);
+    }
+
+    /// Whether the window is to close without a question.
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     fn wake(&self) {
@@ -90,6 +98,9 @@ pub struct Launched {
     /// Filled when the window is there.
     pub waker: WakerSlot,
 }
+
+/// How often it is looked whether the window is to close.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Whether a window can be opened at all.
 pub fn check_display() -> Result<(), String> {
@@ -129,6 +140,20 @@ pub fn close(slot: &WakerSlot) {
     }
 }
 
+/// Closes the window without a question when Ctrl-C or SIGTERM comes: the session may be about to end.
+fn leave_when_told(slot: WakerSlot) {
+    let told = interrupt::flag();
+    std::thread::spawn(move || {
+        while !told.load(Ordering::Acquire) {
+            std::thread::sleep(LOOK);
+        }
+        if let Some(shown) = slot.get() {
+            shown.leaving.store(true, Ordering::Release);
+        }
+        close(&slot);
+    });
+}
+
 /// Opens the window and stays in it until it is closed.
 pub fn open(launched: Option<Launched>) -> Result<u8, String> {
     check_display()?;
@@ -153,6 +178,7 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
             ctx: creation.egui_ctx.clone(),
             frame_time: frame_time(creation),
             hurried: AtomicBool::new(true),
+            leaving: AtomicBool::new(false),
         };
         let _ = slot.set(shown);
         theme::apply(&creation.egui_ctx);
@@ -163,6 +189,7 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
         }
         Ok(Box::new(app))
     });
+    leave_when_told(waker.clone());
     let eframe = eframe::create_native("vitrine", options, make, &event_loop);
     let opened = waker.clone();
     let mut ear = Ear { eframe, capture, waker };

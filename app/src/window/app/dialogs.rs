@@ -8,7 +8,7 @@ use super::super::action::Action;
 use super::super::file_picker::Choice;
 use super::super::machines::Id;
 use super::super::page::Page;
-use super::super::theme;
+use super::super::{Shown, theme};
 use super::{App, Picked};
 use crate::control::saved::SnapshotRequest;
 use crate::control::{Command, SymbolsAction};
@@ -102,7 +102,8 @@ impl App {
 
     /// A window that is closed while machines run asks first.
     pub(super) fn close_request(&mut self, ctx: &egui::Context) {
-        if ctx.input(|input| input.viewport().close_requested()) && !self.quits && self.machines.alive() > 0 {
+        let may_close = self.quits || self.slot.get().is_some_and(Shown::is_leaving);
+        if ctx.input(|input| input.viewport().close_requested()) && !may_close && self.machines.alive() > 0 {
             ctx.send_viewport_cmd(ViewportCommand::CancelClose);
             self.closing = true;
         }

@@ -1,0 +1,20 @@
+//! Ctrl-C and SIGTERM: whoever works or waits looks whether they came, and ends in good order.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// A flag that Ctrl-C and a request to terminate raise, so that the run still ends in order.
+pub fn flag() -> Arc<AtomicBool> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    extern "C" fn raise(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+        if let Some(flag) = FLAG.get() {
+            flag.store(true, Ordering::Release);
+        }
+    }
+    let flag = FLAG.get_or_init(Arc::default).clone();
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // Without the handler the process ends at once, which is the default.
+        let _ = vmm_sys_util::signal::register_signal_handler(signal, raise);
+    }
+    flag
+}
