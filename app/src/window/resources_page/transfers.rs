@@ -89,12 +89,10 @@ fn stages(transfer: &Transfer) -> String {
 /// The policy: its switch, and what it decided, newest first.
 pub fn policy(ui: &mut Ui, policy: &PolicyReport, report: Option<&Report>, asked: &mut Vec<Action>) {
     let colours = theme::colours();
-    ui.horizontal_wrapped(|ui| {
-        let button = egui::Button::selectable(policy.is_on, "Balance by need");
-        Action::Policy(!policy.is_on).widget(ui, button, true, asked);
-        let text = "Moves memory and shares by itself to machines that run short, never below a floor.";
-        ui.label(RichText::new(text).small().color(colours.weak));
-    });
+    let button = egui::Button::new("Balance by need").selected(policy.is_on);
+    Action::Policy(!policy.is_on).widget(ui, button, true, asked);
+    let text = "Moves memory and shares by itself to machines that run short, never below a floor.";
+    ui.label(RichText::new(text).small().color(colours.weak));
     let name = |id: MachineId| {
         let named = report.and_then(|report| report.machines.iter().find(|machine| machine.id == id));
         named.map_or("an ended machine", |machine| machine.name.as_str())
