@@ -7,8 +7,10 @@ mod control;
 mod interrupt;
 mod names;
 mod outputs;
+mod register_rows;
 mod report;
 mod running;
+mod search;
 mod window;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ use engine::inspect::{exception, summary};
 use engine::session::Crash;
 
 use crate::names;
+use crate::register_rows::Group;
 use crate::running::Running;
 
 /// A crash, with all that is known about it.
@@ -49,6 +50,9 @@ pub fn crash(crash: &Crash) -> String {
     text
 }
 
+/// What [`registers`] shows.
+pub const SHOWN: [Group; 4] = [Group::General, Group::Segments, Group::Tables, Group::Control];
+
 /// Registers as a table of fixed width.
 pub fn registers(registers: &cpu::Registers) -> String {
     let mut text = String::new();
@@ -83,8 +87,8 @@ pub fn registers(registers: &cpu::Registers) -> String {
     }
     let _ = write!(
         text,
-        "  CR0 {:08x}  CR2 {:016x}  CR3 {:016x}  CR4 {:08x}  EFER {:08x}",
-        registers.cr0, registers.cr2, registers.cr3, registers.cr4, registers.efer
+        "  CR0 {:08x}  CR2 {:016x}  CR3 {:016x}  CR4 {:08x}  EFER {:08x}  XCR0 {:x}",
+        registers.cr0, registers.cr2, registers.cr3, registers.cr4, registers.efer, registers.xcr0
     );
     text
 }

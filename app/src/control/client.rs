@@ -54,6 +54,9 @@ pub fn control(arguments: &ControlArguments) -> Result<u8, String> {
     let Some(hz) = arguments.watch else {
         return once(&mut peers, arguments);
     };
+    if !arguments.command.is_question() {
+        return Err("--watch asks again and again; this command changes something, or waits".to_owned());
+    }
     let period = Duration::from_secs(1) / hz;
     let mut due = Instant::now();
     loop {
@@ -213,9 +216,15 @@ fn peer_for<'a>(peers: &'a mut [Peer], machine: Option<&str>) -> Result<&'a mut 
             _ => Err(format!("several Vitrines run; say which machine: {}", all_names(peers))),
         };
     };
-    match peers.iter_mut().position(|peer| peer.machines().iter().any(|name| name == machine)) {
-        Some(at) => Ok(&mut peers[at]),
-        None => Err(format!("no running machine is called {machine}; there is: {}", all_names(peers))),
+    let has = |peer: &mut Peer| peer.machines().iter().any(|name| name == machine);
+    let at: Vec<usize> = (0..peers.len()).filter(|at| has(&mut peers[*at])).collect();
+    match at[..] {
+        [at] => Ok(&mut peers[at]),
+        [_, _, ..] => Err(format!(
+            "{} Vitrines run a machine called {machine}; end one, or give it another name (vitrine create NAME)",
+            at.len()
+        )),
+        [] => Err(format!("no running machine is called {machine}; there is: {}", all_names(peers))),
     }
 }
 

@@ -116,6 +116,27 @@ pub enum Command {
         /// What, for example 90f4.
         #[arg(value_name = "HEX")]
         bytes: String,
+        /// The address is linear, by this CPU's page tables.
+        #[arg(long, value_name = "CPU", num_args = 0..=1, default_missing_value = "0")]
+        #[serde(default)]
+        linear: Option<usize>,
+    },
+    /// Look for bytes in memory; tells where they begin.
+    Find {
+        /// Hexadecimal, for example '55 aa', or a text in double quotes.
+        #[arg(value_name = "HEX|\"TEXT\"")]
+        wanted: String,
+        /// From there on, over 256 MiB.
+        #[arg(long, value_name = "ADDRESS", value_parser = number, default_value = "0")]
+        from: u64,
+        /// The address is guest-physical.
+        #[arg(long)]
+        #[serde(default)]
+        physical: bool,
+        /// Whose page tables.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        cpu: usize,
     },
     /// Instructions from RIP, or from an offset of the code segment.
     Disassemble {
@@ -286,6 +307,26 @@ pub enum Command {
         /// What.
         text: String,
     },
+    /// Move the mouse, and click; with --at, the pointer of a guest that has one with absolute coordinates.
+    #[command(allow_negative_numbers = true)]
+    Mouse {
+        /// To the right.
+        x: i32,
+        /// Down.
+        y: i32,
+        /// Where, in 32,768ths of the screen, instead of how far.
+        #[arg(long)]
+        #[serde(default)]
+        at: bool,
+        /// Notches of the wheel, towards the user.
+        #[arg(long, default_value_t = 0)]
+        #[serde(default)]
+        wheel: i32,
+        /// Press and release this button there.
+        #[arg(long, value_name = "left|right|middle")]
+        #[serde(default)]
+        click: Option<Button>,
+    },
     /// Press keys together, for example ctrl-alt-delete.
     Keys {
         /// Which.
@@ -341,6 +382,33 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it only asks: then it can be asked again and again.
+    pub fn is_question(&self) -> bool {
+        match self {
+            Command::List
+            | Command::Status
+            | Command::Memory { .. }
+            | Command::Find { .. }
+            | Command::Disassemble { .. }
+            | Command::Stack { .. }
+            | Command::Translate { .. }
+            | Command::Table { .. }
+            | Command::Exits
+            | Command::Timers
+            | Command::Drives
+            | Command::Devices
+            | Command::Screen
+            | Command::Moves
+            | Command::Ledger => true,
+            Command::Registers { keep, .. } => keep.is_none(),
+            Command::Sound { volume, mute, .. } => volume.is_none() && mute.is_none(),
+            Command::Policy { what } => *what == Switch::Status,
+            Command::Trace { act } => matches!(act, TraceAct::Status | TraceAct::Tail { .. }),
+            Command::Break { action } => matches!(action, BreakAction::List),
+            _ => false,
+        }
+    }
+
     /// Whether it may wait for a machine, or a file: nothing for the thread of a window.
     pub fn may_wait(&self) -> bool {
         matches!(
@@ -373,7 +441,14 @@ impl Command {
                 format!("sound{volume}{mute}{source}")
             }
             Command::Cable { state } => format!("cable {}", state.word()),
-            Command::Write { address, bytes } => format!("write {address:#x} '{bytes}'"),
+            Command::Write { address, bytes, linear } => {
+                let linear = match linear {
+                    None => String::new(),
+                    Some(0) => " --linear".to_owned(),
+                    Some(of) => format!(" --linear {of}"),
+                };
+                format!("write {address:#x} '{bytes}'{linear}")
+            }
             Command::Break { action } => format!("break {}", action.words()?),
             Command::Step(arguments) => format!("step{}", arguments.words()),
             Command::Continue { back: true, .. } => "continue --back".to_owned(),
@@ -445,6 +520,9 @@ pub struct TraceFilter {
     /// Only lines with this text.
     #[arg(long)]
     pub text: Option<String>,
+    /// No interrupts, timer edges, slices: only what the guest says to devices.
+    #[arg(long)]
+    pub accesses_only: bool,
 }
 
 /// On, off, or just a look.
@@ -458,6 +536,18 @@ pub enum Switch {
     /// Look at it.
     #[default]
     Status,
+}
+
+/// A button of the mouse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Button {
+    /// Bit 0.
+    Left,
+    /// Bit 1.
+    Right,
+    /// Bit 2.
+    Middle,
 }
 
 /// What can move from one machine to another.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cpu::Registers;
+use engine::inspect::{self, compare};
 use engine::network::Conditions;
 use engine::profile::{LostTicks, Size};
 use engine::resources::{OVERCOMMIT_PERCENT, Resource, Resources, Throttles};
@@ -11,11 +12,12 @@ use engine::session::Session;
 
 use super::command::number;
 use super::execute::latest;
-use crate::names;
 use crate::running::Running;
 
 /// Longest write to memory, in bytes.
 const MOST_BYTES: usize = 1 << 16;
+/// The smallest page: within it, linear memory is physical memory in a row.
+const PAGE: u64 = 4096;
 
 /// Longest that a frame may be on its way, in milliseconds.
 const LATENCY_MAX_MS: f64 = 10_000.0;
@@ -53,37 +55,69 @@ pub fn set(machine: &dyn Running, cpu: usize, changes: &[String]) -> Result<(), 
             .ok_or_else(|| format!("'{change}': write KEY=VALUE, for example shares=512"))?;
         plan.add(machine, cpu, &key.to_ascii_lowercase(), value)?;
     }
-    let Plan { registers, allotment, quantum, time_rate, throttles, lost_ticks, line, ledger, volume, muted } =
-        plan;
-    if let Some(registers) = registers {
-        machine.set_registers(cpu, registers)?;
+    let before = plan.inverse(machine, cpu);
+    plan.carry_out(machine, cpu).inspect_err(|_| {
+        // What was changed before the one that is refused; it was possible a moment ago.
+        let _ = before.carry_out(machine, cpu);
+    })
+}
+
+impl Plan {
+    /// What takes it back, as far as it can be refused.
+    fn inverse(&self, machine: &dyn Running, cpu: usize) -> Plan {
+        let grant = machine.id().and_then(|id| Resources::global().grant(id)).map(|grant| grant.memory);
+        let back = |change: &LedgerChange| match (change, grant) {
+            (LedgerChange::Memory(_), Some(grant)) => Some(LedgerChange::Memory(grant.now_bytes)),
+            (LedgerChange::Floor(_), Some(grant)) => Some(LedgerChange::Floor(grant.floor_bytes)),
+            _ => None,
+        };
+        Plan {
+            registers: self.registers.as_ref().and_then(|_| Some((*machine.registers(cpu)?).clone())),
+            allotment: self.allotment.map(|_| machine.allotment()),
+            time_rate: self.time_rate.map(|_| machine.time_rate()),
+            lost_ticks: self.lost_ticks.map(|_| machine.lost_ticks()),
+            throttles: self.throttles.as_ref().map(|_| machine.throttles()),
+            ledger: self.ledger.iter().rev().filter_map(back).collect(),
+            ..Plan::default()
+        }
     }
-    if let Some(allotment) = allotment {
-        machine.allot(allotment)?;
+
+    /// Makes the changes, those that cannot be refused last; ends at the first that is refused.
+    fn carry_out(self, machine: &dyn Running, cpu: usize) -> Result<(), String> {
+        if let Some(registers) = self.registers {
+            machine.set_registers(cpu, registers)?;
+        }
+        if let Some(allotment) = self.allotment {
+            machine.allot(allotment)?;
+        }
+        if let Some(rate) = self.time_rate {
+            machine.set_time_rate(rate)?;
+        }
+        if let Some(policy) = self.lost_ticks {
+            machine.set_lost_ticks(policy)?;
+        }
+        if let Some(throttles) = self.throttles {
+            machine.throttle(throttles)?;
+        }
+        let (may_fail, cannot): (Vec<_>, Vec<_>) = self
+            .ledger
+            .into_iter()
+            .partition(|change| matches!(change, LedgerChange::Memory(_) | LedgerChange::Floor(_)));
+        may_fail.into_iter().chain(cannot).try_for_each(|change| change.make(machine))?;
+        if let (Some(conditions), Some(session)) = (self.line, machine.session()) {
+            session.set_line(conditions);
+        }
+        if let Some(volume) = self.volume {
+            machine.set_volume(None, volume);
+        }
+        if let Some(muted) = self.muted {
+            machine.set_muted(None, muted);
+        }
+        if let Some(quantum) = self.quantum {
+            Scheduler::global().set_quantum(quantum);
+        }
+        Ok(())
     }
-    if let Some(rate) = time_rate {
-        machine.set_time_rate(rate)?;
-    }
-    if let Some(policy) = lost_ticks {
-        machine.set_lost_ticks(policy)?;
-    }
-    if let Some(throttles) = throttles {
-        machine.throttle(throttles)?;
-    }
-    if let (Some(conditions), Some(session)) = (line, machine.session()) {
-        session.set_line(conditions);
-    }
-    ledger.into_iter().try_for_each(|change| change.make(machine))?;
-    if let Some(volume) = volume {
-        machine.set_volume(None, volume);
-    }
-    if let Some(muted) = muted {
-        machine.set_muted(None, muted);
-    }
-    if let Some(quantum) = quantum {
-        Scheduler::global().set_quantum(quantum);
-    }
-    Ok(())
 }
 
 impl LedgerChange {
@@ -175,6 +209,9 @@ impl Plan {
                     (_, Resource::DiskOperations) => Some(whole(value)?.into()),
                     _ => Some(value.parse::<Size>()?.bytes()),
                 };
+                if amount == Some(0) {
+                    return Err(format!("{key} is more than 0, or none"));
+                }
                 self.ledger.push(LedgerChange::Capacity(resource, amount));
                 Ok(())
             }
@@ -205,8 +242,9 @@ impl Plan {
             _ => {
                 let latest = latest(machine, cpu)?;
                 let registers = self.registers.get_or_insert_with(|| (*latest).clone());
-                let place = register(registers, key).ok_or_else(|| unknown(key))?;
-                *place = number(value)?;
+                if !compare::assign(registers, key, number(value)?)? {
+                    return Err(unknown(key));
+                }
                 // Bit 1 of RFLAGS is always set.
                 registers.rflags |= 2;
                 Ok(())
@@ -239,36 +277,14 @@ impl Plan {
 fn unknown(key: &str) -> String {
     format!(
         "'{key}' cannot be set; what can: shares, cap, reservation, quantum, time, ticks, memory, floor, disk-iops, \
-         disk-rate, network-rate, network-latency, network-jitter, network-loss, volume, mute, overcommit, host-disk-iops, host-disk-rate, host-network-rate, and the registers \
-         rax to r15, rip, rflags, cr0, cr2, cr3, cr4, efer, dr0 to dr3, dr6, dr7"
+         disk-rate, network-rate, network-latency, network-jitter, network-loss, volume, mute, overcommit, host-disk-iops, host-disk-rate, host-network-rate, and the \
+         registers as `registers --compare` names them: rax, rip, rflags, cr0, efer, dr7, cs, cs.base, idtr.limit, \
+         msrs.star, fpu.ymm[0][1] and so on"
     )
 }
 
-/// Where a register of this name lies.
-fn register<'a>(registers: &'a mut Registers, name: &str) -> Option<&'a mut u64> {
-    if let Some(index) = names::GENERAL.iter().position(|general| general.eq_ignore_ascii_case(name)) {
-        return Some(&mut registers.general[index]);
-    }
-    Some(match name {
-        "rip" => &mut registers.rip,
-        "rflags" => &mut registers.rflags,
-        "cr0" => &mut registers.cr0,
-        "cr2" => &mut registers.cr2,
-        "cr3" => &mut registers.cr3,
-        "cr4" => &mut registers.cr4,
-        "efer" => &mut registers.efer,
-        "dr0" => &mut registers.debug[0],
-        "dr1" => &mut registers.debug[1],
-        "dr2" => &mut registers.debug[2],
-        "dr3" => &mut registers.debug[3],
-        "dr6" => &mut registers.debug[4],
-        "dr7" => &mut registers.debug[5],
-        _ => return None,
-    })
-}
-
-/// Writes bytes given in hexadecimal.
-pub fn write(machine: &dyn Running, address: u64, hex: &str) -> Result<(), String> {
+/// Bytes given in hexadecimal.
+fn bytes_of(hex: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let byte = |pair: &[u8]| {
         let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2)?;
@@ -279,7 +295,29 @@ pub fn write(machine: &dyn Running, address: u64, hex: &str) -> Result<(), Strin
     if bytes.is_empty() || bytes.len() > MOST_BYTES {
         return Err(format!("{} bytes are outside 1 to {MOST_BYTES}", bytes.len()));
     }
-    machine.write_memory(address, bytes)
+    Ok(bytes)
+}
+
+/// Writes bytes given in hexadecimal to guest-physical memory.
+pub fn write(machine: &dyn Running, address: u64, hex: &str) -> Result<(), String> {
+    machine.write_memory(address, bytes_of(hex)?)
+}
+
+/// Writes bytes given in hexadecimal at a linear address of a vCPU: all of them, or none.
+pub fn write_linear(machine: &dyn Running, cpu: usize, address: u64, hex: &str) -> Result<(), String> {
+    let (bytes, registers) = (bytes_of(hex)?, latest(machine, cpu)?);
+    let mut parts: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let at = address.wrapping_add((bytes.len() - rest.len()) as u64);
+        let (part, after) = rest.split_at(((PAGE - at % PAGE) as usize).min(rest.len()));
+        let physical = inspect::walk(&registers, machine.memory(), at).physical();
+        let physical =
+            physical.filter(|place| machine.memory().read(*place, &mut vec![0; part.len()]) == part.len());
+        parts.push((physical.ok_or_else(|| format!("no memory is mapped at {at:#x}"))?, part.to_vec()));
+        rest = after;
+    }
+    parts.into_iter().try_for_each(|(place, part)| machine.write_memory(place, part))
 }
 
 #[cfg(test)]
@@ -343,6 +381,49 @@ mod tests {
         assert_eq!((fake.sound().volume, fake.sound().muted), (1.0, false));
         set(&fake, &["volume=40", "mute=on"]).unwrap();
         assert_eq!((fake.sound().volume, fake.sound().muted), (0.4, true));
+    }
+
+    #[test]
+    fn a_change_that_is_refused_at_last_takes_the_others_back() {
+        let fake = Fake::new("one");
+        fake.pause();
+        // It is in no ledger, which is found out only when everything else was done.
+        let refused =
+            set(&fake, &["rax=7", "shares=7", "time=0.5", "ticks=replay", "floor=64M"]).unwrap_err();
+        assert!(refused.contains("does not run"), "{refused}");
+        assert_eq!((fake.registers(0).unwrap().general[0], fake.allotment()), (0, Allotment::default()));
+        assert_eq!((fake.time_rate(), fake.lost_ticks()), (1.0, LostTicks::Merge));
+    }
+
+    #[test]
+    fn every_part_of_the_state_has_a_name() {
+        let fake = Fake::new("one");
+        fake.pause();
+        set(&fake, &["cs.base=0x10000", "ES=0x20", "idtr.limit=0x3ff", "fpu.ymm[1][0]=5", "xcr0=1"]).unwrap();
+        let registers = fake.registers(0).unwrap();
+        assert_eq!((registers.segments[1].base, registers.segments[0].selector), (0x1_0000, 0x20));
+        assert_eq!((registers.idtr.limit, registers.fpu.ymm[1][0]), (0x3FF, 5));
+        assert!(set(&fake, &["es=0x10000"]).unwrap_err().contains("es.selector"));
+    }
+
+    #[test]
+    fn bytes_go_where_each_page_lies() {
+        let fake = Fake::new("one");
+        fake.pause();
+        // 32-bit paging: the first two pages of memory, the other way round.
+        let entry = |page: u64| ((page << 12 | 3) as u32).to_le_bytes();
+        fake.set_memory(0x4000, &entry(5));
+        fake.set_memory(0x5000, &[entry(1), entry(0), [0; 4]].concat());
+        fake.set_registers(|registers| (registers.cr0, registers.cr3) = (0x8000_0011, 0x4000));
+        write_linear(&*fake, 0, 0xFFE, "11 22 33 44").unwrap();
+        let mut bytes = [0; 2];
+        fake.memory().read(0x1FFE, &mut bytes);
+        assert_eq!(bytes, [0x11, 0x22]);
+        fake.memory().read(0, &mut bytes);
+        assert_eq!(bytes, [0x33, 0x44]);
+        assert!(write_linear(&*fake, 0, 0x1FFF, "55 66").unwrap_err().contains("0x2000"));
+        fake.memory().read(0xFFF, &mut bytes[..1]);
+        assert_eq!(bytes[0], 0, "none of it");
     }
 
     #[test]

@@ -7,14 +7,15 @@ use cpu::Registers;
 use engine::inspect::{self, bits, code, descriptor, exception, summary, task};
 use engine::profile::LostTicks;
 use engine::session::{Ending, RunState, Session};
-use hardware::input::Key;
+use hardware::input::{Key, typing};
 use serde_json::{Value, json};
 
-use super::command::Table;
+use super::command::{Button, Table};
 use super::{Answer, Command, Registry, Request, debug, edit, gdb, parts, resources, saved, sound, trace};
 use crate::cli::script;
+use crate::register_rows::{GROUPS, local_apic, rows};
 use crate::running::Running;
-use crate::{outputs, report};
+use crate::{outputs, report, search};
 
 /// Most bytes of memory in one answer.
 const MOST_BYTES: u64 = 1 << 16;
@@ -46,11 +47,21 @@ pub fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answe
         Command::Reset => machine.reset(),
         Command::Poweroff => machine.power_off(),
         Command::PowerButton => machine.press_power_button(),
-        Command::Type { text } => machine.type_text(&script::unescape(text)?),
+        Command::Type { text } => {
+            let text = script::unescape(text)?;
+            if let Some(character) = text.chars().find(|character| typing::type_text(*character).is_none()) {
+                return Err(format!("'{character}' is on no key of a US keyboard; nothing was typed"));
+            }
+            machine.type_text(&text);
+        }
+        Command::Mouse { x, y, at, wheel, click } => mouse(machine, (*x, *y), *at, *wheel, *click)?,
         Command::Serial { text } => machine.send_serial(script::unescape(text)?.as_bytes()),
         Command::Keys { keys } => press(machine, &script::keys(keys)?),
         Command::Screenshot { path } => outputs::write_png(path, &machine.frame())?,
-        Command::Write { address, bytes } => edit::write(machine, *address, bytes)?,
+        Command::Write { address, bytes, linear: None } => edit::write(machine, *address, bytes)?,
+        Command::Write { address, bytes, linear: Some(cpu) } => {
+            edit::write_linear(machine, *cpu, *address, bytes)?;
+        }
         Command::Set { changes, cpu } => edit::set(machine, *cpu, changes)?,
         Command::Break { action } => return debug::conditions(machine, action),
         Command::Step(arguments) => return debug::step(machine, arguments),
@@ -97,6 +108,37 @@ fn real(machine: &dyn Running) -> Result<&Session, String> {
     machine.session().ok_or_else(|| "only a real machine has that".to_owned())
 }
 
+/// Moves the mouse or the pointer, and clicks.
+fn mouse(
+    machine: &dyn Running,
+    (x, y): (i32, i32),
+    at: bool,
+    wheel: i32,
+    click: Option<Button>,
+) -> Result<(), String> {
+    let bit = match click {
+        None => 0,
+        Some(Button::Left) => 1,
+        Some(Button::Right) => 2,
+        Some(Button::Middle) => 4,
+    };
+    if at {
+        let place = |part: i32| u16::try_from(part).ok().filter(|part| *part <= 0x7FFF);
+        let (x, y) = place(x).zip(place(y)).ok_or("with --at, places are 0 to 32767")?;
+        if !machine.takes_pointer() {
+            return Err("the guest drives no pointer with absolute coordinates; leave --at out".to_owned());
+        }
+        machine.pointer(x, y, wheel, bit);
+    } else {
+        machine.mouse(x, y, wheel, bit);
+    }
+    if bit != 0 {
+        std::thread::sleep(HOLD);
+        if at { machine.pointer(x as u16, y as u16, 0, 0) } else { machine.mouse(0, 0, 0, 0) }
+    }
+    Ok(())
+}
+
 /// Presses keys together and lets them go.
 fn press(machine: &dyn Running, keys: &[Key]) {
     keys.iter().for_each(|key| machine.key(*key, true));
@@ -114,6 +156,7 @@ fn tell(name: &str, machine: &dyn Running, question: &Command) -> Result<Answer,
         }
         Command::Registers { cpu, explain, .. } => registers(machine, *cpu, *explain),
         Command::Stack { cpu, words } => debug::stack(machine, *cpu, *words),
+        Command::Find { wanted, from, physical, cpu } => find(machine, *cpu, wanted, *from, *physical),
         Command::Memory { address, bytes, physical, cpu } => {
             memory(machine, *cpu, *address, *bytes, *physical)
         }
@@ -216,26 +259,41 @@ fn all_registers(machines: &[(&str, &dyn Running)], only_json: bool) -> Answer {
 fn registers(machine: &dyn Running, cpu: usize, explain: bool) -> Result<Answer, String> {
     let registers = latest(machine, cpu)?;
     let tables = [
-        ("CR0", registers.cr0, &bits::CR0[..]),
-        ("CR4", registers.cr4, &bits::CR4),
-        ("EFER", registers.efer, &bits::EFER),
-        ("RFLAGS", registers.rflags, &bits::RFLAGS),
+        ("CR0", registers.cr0, bits::explain(registers.cr0, &bits::CR0)),
+        ("CR3", registers.cr3, bits::explain(registers.cr3, &bits::CR3)),
+        ("CR4", registers.cr4, bits::explain(registers.cr4, &bits::CR4)),
+        ("EFER", registers.efer, bits::explain(registers.efer, &bits::EFER)),
+        ("RFLAGS", registers.rflags, bits::explain_rflags(registers.rflags)),
     ];
+    let apic = machine.session().and_then(|session| session.local_apic(cpu));
     let mut text = format!("{}\n{}", summary::sentence(&registers), report::registers(&registers));
     if explain {
-        for (name, value, table) in tables {
+        if let Some(apic) = &apic {
+            let _ = write!(text, "\nLocal APIC");
+            for row in local_apic(apic) {
+                let _ = write!(text, "\n  {:<16} {} {}", row.name, row.value, row.meaning);
+            }
+        }
+        for (group, name, _) in GROUPS.into_iter().filter(|(group, ..)| !report::SHOWN.contains(group)) {
+            let _ = write!(text, "\n{name}");
+            for row in rows(&registers, group) {
+                let _ = write!(text, "\n  {:<16} {} {}", row.name, row.value, row.meaning);
+            }
+        }
+        for (name, value, bits) in &tables {
             let _ = write!(text, "\n{name} {value:#x}");
-            for bit in bits::explain(value, table) {
+            for bit in bits {
                 let mark = if bit.is_set { "1" } else { "0" };
                 let _ = write!(text, "\n  {mark} {:>2} {:<10} {}", bit.bit, bit.name, bit.meaning);
             }
         }
     }
-    let explained: serde_json::Map<String, Value> = tables
-        .iter()
-        .map(|(name, value, table)| ((*name).to_owned(), json!(bits::explain(*value, table))))
-        .collect();
+    let explained: serde_json::Map<String, Value> =
+        tables.iter().map(|(name, _, bits)| ((*name).to_owned(), json!(bits))).collect();
     let mut json = json!({ "cpu": cpu, "meaning": summary::sentence(&registers), "registers": &*registers });
+    if let Some(apic) = apic {
+        json["local_apic"] = json!(apic);
+    }
     if explain {
         json["bits"] = Value::Object(explained);
     }
@@ -263,7 +321,28 @@ fn memory(
         return Err(format!("{kind} at {address:#x}"));
     }
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Answer::new(dump(address, &bytes), json!({ "address": address, "bytes": hex }))
+    let mut text = dump(address, &bytes);
+    let missing = count - bytes.len() as u64;
+    if missing > 0 {
+        let _ = write!(text, "\n(of the other {missing} bytes, the first is at no memory)");
+    }
+    Answer::new(text, json!({ "address": address, "bytes": hex, "missing": missing }))
+}
+
+fn find(
+    machine: &dyn Running,
+    cpu: usize,
+    wanted: &str,
+    from: u64,
+    physical: bool,
+) -> Result<Answer, String> {
+    const SPAN: u64 = 256 << 20;
+    let bytes = search::wanted(wanted)
+        .ok_or_else(|| format!("'{wanted}' are no bytes; write for example '55 aa', or '\"text\"'"))?;
+    let registers = latest(machine, cpu)?;
+    let place = search::find(&registers, machine.memory(), from, physical, &bytes, SPAN);
+    let text = place.map_or("not there, in 256 MiB".to_owned(), |place| format!("{place:#x}"));
+    Answer::new(text, json!({ "address": place }))
 }
 
 /// Sixteen bytes a line: address, hexadecimal, text.
@@ -453,6 +532,15 @@ mod tests {
         let memory = |address, bytes| Command::Memory { address, bytes, physical: true, cpu: 0 };
         let answer = ask(&fake, memory(0x7C00, 4)).unwrap();
         assert_eq!(answer.json["bytes"], "b83412f4");
+        let found = |wanted: &str| {
+            let command = Command::Find { wanted: wanted.into(), from: 0, physical: true, cpu: 0 };
+            ask(&fake, command).map(|answer| answer.json["address"].clone())
+        };
+        assert_eq!(found("34 12 f4"), Ok(json!(0x7C01)));
+        assert_eq!(found("34 12 f5"), Ok(Value::Null));
+        assert!(found("3").unwrap_err().contains("55 aa"));
+        let end = ask(&fake, memory(0xFFF8, 16)).unwrap();
+        assert_eq!((&end.json["missing"], end.text.contains("other 8 bytes")), (&json!(8), true));
         assert!(ask(&fake, memory(0, 1 << 30)).unwrap_err().contains("65536"));
         assert!(ask(&fake, memory(1 << 40, 4)).unwrap_err().contains("no memory"));
         let code = ask(&fake, Command::Disassemble { offset: None, count: 2, cpu: 0 }).unwrap();
@@ -467,6 +555,7 @@ mod tests {
     fn keys_and_text_reach_the_machine() {
         let fake = Fake::new("one");
         ask(&fake, Command::Type { text: "dir\\n".into() }).unwrap();
+        assert!(ask(&fake, Command::Type { text: "h\u{e4}llo".into() }).unwrap_err().contains('\u{e4}'));
         assert_eq!(fake.deeds(), [Deed::Type("dir\n".into())]);
         assert!(ask(&fake, Command::Keys { keys: "ctrl-nonsense".into() }).is_err());
     }

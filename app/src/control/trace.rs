@@ -36,7 +36,7 @@ impl TraceFilter {
             device: self.device.clone().unwrap_or_default(),
             range: range.transpose()?,
             text: self.text.clone().unwrap_or_default(),
-            accesses_only: false,
+            accesses_only: self.accesses_only,
         })
     }
 }

@@ -22,14 +22,16 @@ pub struct Bits {
 
 /// Every register whose bits have words.
 pub fn explained(registers: &Registers) -> Vec<Bits> {
+    let system = "Intel SDM 3A, §2.5";
     [
-        ("CR0", registers.cr0, "Intel SDM 3A, §2.5", &bits::CR0[..]),
-        ("CR4", registers.cr4, "Intel SDM 3A, §2.5", &bits::CR4),
-        ("EFER", registers.efer, "Intel SDM 4, table 2-2", &bits::EFER),
-        ("RFLAGS", registers.rflags, "Intel SDM 1, §3.4.3", &bits::RFLAGS),
+        ("CR0", registers.cr0, system, bits::explain(registers.cr0, &bits::CR0)),
+        ("CR3", registers.cr3, system, bits::explain(registers.cr3, &bits::CR3)),
+        ("CR4", registers.cr4, system, bits::explain(registers.cr4, &bits::CR4)),
+        ("EFER", registers.efer, "Intel SDM 4, table 2-2", bits::explain(registers.efer, &bits::EFER)),
+        ("RFLAGS", registers.rflags, "Intel SDM 1, §3.4.3", bits::explain_rflags(registers.rflags)),
     ]
     .into_iter()
-    .map(|(name, value, source, table)| Bits { name, value, source, bits: bits::explain(value, table) })
+    .map(|(name, value, source, bits)| Bits { name, value, source, bits })
     .collect()
 }
 
@@ -68,45 +70,6 @@ pub fn line(
     std::array::from_fn(|n| (n < read).then(|| bytes[n]))
 }
 
-/// Looks for bytes from `from` on, over at most `span` bytes; where they begin.
-pub fn find(
-    registers: &Registers,
-    memory: &dyn PhysicalMemory,
-    from: u64,
-    physical: bool,
-    wanted: &[u8],
-    span: u64,
-) -> Option<u64> {
-    const CHUNK: usize = 4096;
-    if wanted.is_empty() || wanted.len() > CHUNK {
-        return None;
-    }
-    let mut chunk = vec![0; CHUNK + wanted.len() - 1];
-    let mut at = from;
-    while at.wrapping_sub(from) < span {
-        let read = match physical {
-            true => memory.read(at, &mut chunk),
-            false => inspect::read_linear(registers, memory, at, &mut chunk),
-        };
-        if let Some(place) = chunk[..read].windows(wanted.len()).position(|bytes| bytes == wanted) {
-            return Some(at.wrapping_add(place as u64));
-        }
-        at = at.checked_add(CHUNK as u64)?;
-    }
-    None
-}
-
-/// What a person typed to look for: hexadecimal bytes, or text in quotes.
-pub fn wanted(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim();
-    if let Some(quoted) = text.strip_prefix('"') {
-        return Some(quoted.trim_end_matches('"').as_bytes().to_vec()).filter(|bytes| !bytes.is_empty());
-    }
-    let digits: Vec<char> = text.chars().filter(|character| !character.is_whitespace()).collect();
-    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).ok();
-    (digits.len() >= 2 && digits.len().is_multiple_of(2)).then(|| digits.chunks(2).map(byte).collect())?
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,15 +87,6 @@ mod tests {
         assert_eq!(lines[1], StackLine { offset: 0x7BFE, value: Some(0x5678) });
         let end = line(&registers, fake.memory(), 0xFFF8, true);
         assert_eq!((end[7], end[8]), (Some(0), None));
-        assert_eq!(find(&registers, fake.memory(), 0, true, &[0x12, 0x78], 1 << 16), Some(0x7BFD));
-        assert_eq!(find(&registers, fake.memory(), 0, true, &[0x12, 0x79], 1 << 16), None);
-    }
-
-    #[test]
-    fn bytes_are_looked_for_as_hex_or_text() {
-        assert_eq!(wanted("55 aa"), Some(vec![0x55, 0xAA]));
-        assert_eq!(wanted("\"RSD PTR \""), Some(b"RSD PTR ".to_vec()));
-        assert!(wanted("5").is_none() && wanted("xy").is_none() && wanted("").is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod action;
 mod app;
 mod capture;
+mod changes;
 mod chord;
 mod chrome;
 mod console_page;
@@ -26,7 +27,6 @@ mod notices;
 mod page;
 mod picture;
 mod pointer;
-mod registers;
 mod registers_panel;
 mod resources_page;
 mod row_list;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use egui::{Align, CollapsingHeader, Layout, RichText, Ui, vec2};
 use engine::inspect::bits::{self, Explained};
 
-use super::registers::{Changes, GROUPS, Group, Row, rows};
+use super::changes::Changes;
 use super::theme;
 use crate::control::debug;
+use crate::register_rows::{GROUPS, Group, Row, local_apic, rows};
 use crate::running::Running;
 
 /// How often the panel looks at the machine.
@@ -73,6 +74,11 @@ impl RegistersPanel {
                     if group == Group::Execution {
                         flags(ui, registers.rflags);
                     }
+                });
+            }
+            if let Some(apic) = machine.session().and_then(|session| session.local_apic(self.cpu)) {
+                CollapsingHeader::new(RichText::new("Local APIC").strong()).show(ui, |ui| {
+                    self.group(ui, Group::LocalApic, &local_apic(&apic), now);
                 });
             }
         });

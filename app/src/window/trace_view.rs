@@ -68,7 +68,9 @@ impl Query {
             value if value.contains(' ') => format!(" --{name} '{value}'"),
             value => format!(" --{name} {value}"),
         };
-        [option("device", &self.device), option("range", &self.range), option("text", &self.text)].concat()
+        let accesses = if self.accesses_only { " --accesses-only".to_owned() } else { String::new() };
+        [option("device", &self.device), option("range", &self.range), option("text", &self.text), accesses]
+            .concat()
     }
 }
 

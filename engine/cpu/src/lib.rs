@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod notice;
 pub mod pins;
+mod possible;
 pub mod registers;
 pub mod soft;
 pub mod stop;

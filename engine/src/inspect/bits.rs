@@ -100,6 +100,29 @@ pub const RFLAGS: [Bit; 16] = [
     bit(0, "CF", "carry or borrow", "no carry"),
 ];
 
+/// CR3 without the address of the tables and the identifier of the address space (PCID, with CR4.PCIDE).
+pub const CR3: [Bit; 2] = [
+    bit(4, "PCD", "the top page table is not cached", "the top page table is cached"),
+    bit(3, "PWT", "the top page table is written through", "the top page table is written back"),
+];
+
+/// What each I/O privilege level (RFLAGS, bits 12 and 13) allows.
+const IOPL: [&str; 4] = [
+    "only ring 0 may use IN, OUT, CLI and STI",
+    "rings 0 and 1 may use IN, OUT, CLI and STI",
+    "rings 0 to 2 may use IN, OUT, CLI and STI",
+    "user code too may use IN, OUT, CLI and STI",
+];
+
+/// RFLAGS: every bit, and the I/O privilege level in its place.
+pub fn explain_rflags(value: u64) -> Vec<Explained> {
+    let mut all = explain(value, &RFLAGS);
+    let level = (value >> 12 & 3) as usize;
+    let at = all.partition_point(|bit| bit.bit > 12);
+    all.insert(at, Explained { bit: 12, name: "IOPL", is_set: level != 0, meaning: IOPL[level] });
+    all
+}
+
 /// Every bit of a register with what its state means.
 pub fn explain(value: u64, bits: &[Bit]) -> Vec<Explained> {
     let explained = |bit: &Bit| {
@@ -121,9 +144,20 @@ mod tests {
 
     #[test]
     fn every_bit_stands_once_and_highest_first() {
-        for table in [&CR0[..], &CR4, &EFER, &RFLAGS] {
+        for table in [&CR0[..], &CR3, &CR4, &EFER, &RFLAGS] {
             assert!(table.windows(2).all(|pair| pair[0].bit > pair[1].bit));
         }
+    }
+
+    #[test]
+    fn the_io_privilege_level_stands_in_its_place() {
+        let flags = explain_rflags(0x3002);
+        assert!(flags.windows(2).all(|pair| pair[0].bit > pair[1].bit));
+        let level = flags.iter().find(|bit| bit.name == "IOPL").unwrap();
+        assert!(level.is_set && level.meaning.contains("user code"));
+        assert!(
+            explain_rflags(2).iter().any(|bit| bit.name == "IOPL" && bit.meaning.contains("only ring 0"))
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Two register states side by side: what differs.
+//! Register states by the names of their parts: what differs between two, and changing one part.
 
 use cpu::Registers;
 use serde::Serialize;
@@ -50,6 +50,42 @@ fn compare(path: String, first: &Value, second: &Value, found: &mut Vec<Differen
     }
 }
 
+/// Gives the part of this name, as [`differences`] names it (a segment's name is its selector), another value. False if
+/// there is no such part.
+///
+/// # Errors
+/// If the part is too narrow for the value.
+pub fn assign(registers: &mut Registers, name: &str, value: u64) -> Result<bool, String> {
+    let name = if SEGMENTS.contains(&name) || matches!(name, "ldtr" | "tr") {
+        format!("{name}.selector")
+    } else {
+        name.to_owned()
+    };
+    let Ok(mut tree) = serde_json::to_value(&*registers) else { return Ok(false) };
+    let Some(part) = find(String::new(), &mut tree, &name) else { return Ok(false) };
+    *part = match part {
+        Value::Bool(_) if value < 2 => Value::Bool(value == 1),
+        _ => Value::from(value),
+    };
+    *registers = serde_json::from_value(tree).map_err(|_| format!("{name} cannot be {value:#x}"))?;
+    Ok(true)
+}
+
+fn find<'a>(path: String, tree: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    match tree {
+        Value::Object(parts) => parts.iter_mut().find_map(|(key, part)| {
+            find(if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, part, name)
+        }),
+        Value::Array(parts) => {
+            let mut parts = parts.iter_mut().enumerate();
+            parts.find_map(|(index, part)| find(element(&path, index), part, name))
+        }
+        // What is not there (an event that is pending) is more than a number.
+        Value::Number(_) | Value::Bool(_) if path == name => Some(tree),
+        _ => None,
+    }
+}
+
 fn element(path: &str, index: usize) -> String {
     let name = match path {
         "general" => GENERAL.get(index),
@@ -67,6 +103,23 @@ fn shown(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_changed_by_the_name_under_which_it_differs() {
+        let first = Registers::reset();
+        for name in ["rbx", "cs.base", "dr7", "msrs.star", "fpu.ymm[2][1]", "idtr.limit", "xcr0", "halted"] {
+            let mut second = first.clone();
+            assert_eq!(assign(&mut second, name, 1), Ok(true), "{name}");
+            let found = differences(&first, &second);
+            assert!(found.len() == 1 && found[0].name == name, "{name}: {found:?}");
+        }
+        let mut second = first.clone();
+        assert_eq!(assign(&mut second, "es", 0x10), Ok(true));
+        assert_eq!(second.segments[0].selector, 0x10);
+        assert!(assign(&mut second, "es", 0x1_0000).unwrap_err().contains("es.selector"));
+        assert_eq!(assign(&mut second, "general", 1), Ok(false));
+        assert_eq!(assign(&mut second, "rflag", 1), Ok(false));
+    }
 
     #[test]
     fn only_what_differs_is_told_by_its_name() {

@@ -1,6 +1,7 @@
 //! What a machine counts and measures, to be read while it runs.
 
 use hardware::histogram::Histogram;
+use hardware::interrupts::LapicView;
 
 use super::edges::Edge;
 use super::recent::{self, Told};
@@ -67,6 +68,11 @@ impl Machine {
             }
         }
         sums
+    }
+
+    /// The local APIC of a vCPU; `None` where the host's kernel keeps it.
+    pub fn local_apic(&self, cpu: usize) -> Option<LapicView> {
+        self.board.fabric()?.lapic(cpu)
     }
 
     /// The latest timer edges from number `from` on, and the number to ask from next.

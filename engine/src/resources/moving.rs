@@ -56,7 +56,7 @@ pub enum TransferError {
         room: String,
     },
     /// A machine whose rate has no bound has nothing to give, and needs nothing.
-    #[error("{name} has no bound on its {what}: set one first (`ctl {name} set {key}=...`)")]
+    #[error("{name} has no bound on its {what}: set one first (`vitrine ctl '{name}' set {key}=...`)")]
     Unbounded {
         /// The machine.
         name: String,

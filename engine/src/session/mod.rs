@@ -13,6 +13,7 @@ use std::time::Duration;
 use cpu::Registers;
 use display::Frame;
 use hardware::input::Key;
+use hardware::interrupts::LapicView;
 use network::{Capture, Conditions};
 use parking_lot::Mutex;
 
@@ -301,13 +302,19 @@ impl Session {
         self.0.machine.registers(cpu)
     }
 
+    /// The local APIC of a vCPU as it is now; `None` where the host's kernel keeps it.
+    pub fn local_apic(&self, cpu: usize) -> Option<LapicView> {
+        self.0.machine.local_apic(cpu)
+    }
+
     /// Guest memory, to look at while it runs or stands still.
     pub fn memory(&self) -> &dyn PhysicalMemory {
         self.0.machine.memory()
     }
 
-    /// Replaces the registers of a vCPU of a paused machine.
+    /// Replaces the registers of a vCPU of a paused machine. What no processor can hold is refused.
     pub fn set_registers(&self, cpu: usize, registers: Registers) -> Result<(), EditError> {
+        registers.check_possible().map_err(EditError::Refused)?;
         self.edit(move |machine| machine.set_registers(cpu, &registers))
     }
 

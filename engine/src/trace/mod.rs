@@ -154,7 +154,7 @@ impl Trace {
         let ring = self.up_to_date();
         Standing {
             on: self.is_on(),
-            events: ring.next(),
+            events: ring.count(),
             kept: ring.len() as u64,
             memory_bytes: ring.memory_bytes(),
         }

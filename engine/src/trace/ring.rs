@@ -17,6 +17,8 @@ pub struct Ring {
     next: u64,
     /// Events on their way here; empty, but keeps its memory.
     taken: Vec<Event>,
+    /// Numbers that no event had: they were passed over.
+    forgotten: u64,
 }
 
 /// What a reader gets.
@@ -58,6 +60,7 @@ impl Ring {
 
     pub fn clear(&mut self) {
         self.events = Vec::new();
+        self.forgotten += self.next.next_multiple_of(CAPACITY as u64) - self.next;
         // Places are found by number modulo capacity: start at a whole round.
         self.next = self.next.next_multiple_of(CAPACITY as u64);
     }
@@ -66,8 +69,9 @@ impl Ring {
         self.events.len()
     }
 
-    pub fn next(&self) -> u64 {
-        self.next
+    /// Events so far, the forgotten ones too.
+    pub fn count(&self) -> u64 {
+        self.next - self.forgotten
     }
 
     pub fn memory_bytes(&self) -> u64 {

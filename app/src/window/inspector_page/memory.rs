@@ -2,7 +2,6 @@
 
 use cpu::Registers;
 use egui::{Align2, FontId, RichText, Ui, vec2};
-use engine::inspect;
 
 use super::super::action::Action;
 use super::super::inspector::{self, LINE};
@@ -11,6 +10,7 @@ use super::super::row_list::RowList;
 use super::super::theme;
 use crate::control::{Command, number};
 use crate::running::Running;
+use crate::search;
 
 /// Bytes a search looks through.
 const SEARCHED: u64 = 256 << 20;
@@ -39,7 +39,7 @@ impl MemoryTab {
         &mut self,
         ui: &mut Ui,
         entry: &Entry,
-        registers: &Registers,
+        (cpu, registers): (usize, &Registers),
         machine: &dyn Running,
         asked: &mut Vec<Action>,
     ) {
@@ -53,13 +53,12 @@ impl MemoryTab {
             ui.separator();
             let field = theme::text_field(&mut self.find).hint_text("55 aa or \"text\"").desired_width(120.0);
             ui.add(field);
-            let wanted = inspector::wanted(&self.find);
+            let wanted = search::wanted(&self.find);
             if ui.add_enabled(wanted.is_some(), egui::Button::new("Find next")).clicked()
                 && let Some(wanted) = wanted
             {
                 let from = start.wrapping_add(1);
-                let found =
-                    inspector::find(registers, machine.memory(), from, self.physical, &wanted, SEARCHED);
+                let found = search::find(registers, machine.memory(), from, self.physical, &wanted, SEARCHED);
                 self.found = Some(match found {
                     Some(at) => {
                         self.address = format!("{at:#x}");
@@ -75,13 +74,9 @@ impl MemoryTab {
         ui.horizontal_wrapped(|ui| {
             let field = theme::text_field(&mut self.write).hint_text("90 90 f4").desired_width(150.0);
             ui.add_enabled(paused, field).on_disabled_hover_text("Pause the machine to write its memory");
-            let physical = match self.physical {
-                true => Some(start),
-                false => inspect::walk(registers, machine.memory(), start).physical(),
-            };
             let bytes = self.write.trim().to_owned();
-            let can = paused && !bytes.is_empty() && physical.is_some();
-            let command = Command::Write { address: physical.unwrap_or(0), bytes };
+            let can = paused && !bytes.is_empty();
+            let command = Command::Write { address: start, bytes, linear: (!self.physical).then_some(cpu) };
             Action::Do(entry.id, command).button_if(ui, can, asked);
             let text =
                 if paused { "writes these bytes at the address" } else { "pause the machine to write" };

@@ -142,7 +142,7 @@ impl InspectorPage {
             Tab::Idt => tables::table(ui, &descriptor::interrupt_table(&registers, memory), true),
             Tab::Tss => tables::fields(ui, &task::fields(&registers, memory)),
             Tab::Walk => tables::walk(ui, &mut self.walk, &registers, machine),
-            Tab::Memory => self.memory.show(ui, entry, &registers, machine, asked),
+            Tab::Memory => self.memory.show(ui, entry, (cpu, &registers), machine, asked),
             Tab::Compare => self.compare.show(ui, around.machines, cpu, &registers),
         }
     }

@@ -18,6 +18,7 @@ use super::counts::InterruptCounts;
 use super::ioapic::{INPUTS, IoApic};
 use super::lapic::{Effect, Lapic, Lvt, Shorthand};
 use super::lapic_timer::Timer;
+use super::lapic_view::LapicView;
 use super::message::{DeliveryMode, Message};
 use super::pic::Pair;
 use super::ports::Ports;
@@ -193,6 +194,12 @@ impl Fabric {
     /// A copy of all registers, for the inspector.
     pub fn state(&self) -> State {
         self.inner.lock().state.clone()
+    }
+
+    /// The local APIC of a processor as it is now; none in split mode.
+    pub fn lapic(&self, cpu: usize) -> Option<LapicView> {
+        let now = self.clock.now();
+        self.inner.lock().state.lapics.get(cpu).map(|lapic| lapic.view(now))
     }
 
     /// The counters.

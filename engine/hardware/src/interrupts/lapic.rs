@@ -13,6 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::lapic_timer::{BUS_HZ, Timer, TimerMode};
+use super::lapic_view::LapicView;
 use super::message::{DeliveryMode, Message};
 use super::vectors::Vectors;
 use crate::clock::Nanoseconds;
@@ -194,6 +195,40 @@ impl Lapic {
     /// Vectors in service.
     pub fn isr(&self) -> &Vectors {
         &self.isr
+    }
+
+    /// All of it, at guest time `now`, for the inspector.
+    pub fn view(&self, now: Nanoseconds) -> LapicView {
+        LapicView {
+            id: self.id,
+            mode: match (self.is_enabled(), self.is_x2apic()) {
+                (false, _) => "off",
+                (true, false) => "xAPIC",
+                (true, true) => "x2APIC",
+            },
+            is_enabled: self.is_software_enabled(),
+            tpr: self.tpr,
+            ppr: self.processor_priority(),
+            ldr: self.ldr,
+            dfr: self.dfr,
+            svr: self.svr,
+            esr: self.esr,
+            icr: self.icr,
+            lvt: self.lvt,
+            requested: self.irr.list(),
+            in_service: self.isr.list(),
+            level_triggered: self.tmr.list(),
+            timer_mode: match self.timer.mode() {
+                TimerMode::OneShot => "one-shot",
+                TimerMode::Periodic => "periodic",
+                TimerMode::TscDeadline => "TSC deadline",
+                TimerMode::Reserved => "none",
+            },
+            timer_initial: self.timer.initial(),
+            timer_current: self.timer.current(now),
+            timer_divide: self.timer.divide(),
+            tsc_deadline: self.timer.tsc_deadline(),
+        }
     }
 
     /// The mode in which `entry` passes its pin on; `None` if masked.

@@ -18,6 +18,11 @@ impl Vectors {
         *word = *word & !(1 << (vector & 31)) | u32::from(present) << (vector & 31);
     }
 
+    /// All of the set, lowest first.
+    pub fn list(&self) -> Vec<u8> {
+        (0..=u8::MAX).filter(|vector| self.contains(*vector)).collect()
+    }
+
     /// The highest vector of the set.
     pub fn highest(&self) -> Option<u8> {
         let word = self.0.iter().rposition(|word| *word != 0)?;
@@ -46,5 +51,6 @@ mod tests {
         assert_eq!(set.highest(), Some(0x3F));
         assert!(set.contains(0x20) && !set.contains(0x21));
         assert_eq!(set.word(1), 0x8000_0001);
+        assert_eq!(set.list(), [0x10, 0x20, 0x3F]);
     }
 }

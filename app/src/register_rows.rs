@@ -1,14 +1,10 @@
-//! All registers of a vCPU as named values in groups, and which of them have changed lately.
-
-use std::collections::HashMap;
+//! All registers of a vCPU as named values in groups, as the window and `ctl registers --explain` show them.
 
 use cpu::Registers;
 use engine::inspect::{bits, exception, summary};
+use hardware::interrupts::LapicView;
 
 use crate::names;
-
-/// How long a change is marked, in seconds.
-pub const FADE_SECONDS: f64 = 1.2;
 
 /// Registers that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +29,8 @@ pub enum Group {
     X87,
     /// SSE and AVX.
     Vector,
+    /// The local APIC, which is a device: not among [`GROUPS`].
+    LocalApic,
 }
 
 /// All groups in the panel's order; the flag says whether a group is open at first.
@@ -64,13 +62,51 @@ fn row(name: impl Into<String>, value: String) -> Row {
     Row { name: name.into(), value, meaning: String::new() }
 }
 
-fn wide(name: impl Into<String>, value: u64) -> Row {
+/// A register of 64 bits.
+pub fn wide(name: impl Into<String>, value: u64) -> Row {
     row(name, format!("{value:016x}"))
 }
 
 fn meant(name: &str, value: u64, meaning: String) -> Row {
     Row { name: name.to_owned(), value: format!("{value:016x}"), meaning }
 }
+
+/// What the local APIC holds.
+pub fn local_apic(apic: &LapicView) -> Vec<Row> {
+    let narrow = |name: &str, value: u32| row(name, format!("{value:08x}"));
+    let vectors = |name: &str, meaning: &str, vectors: &[u8]| {
+        let list: Vec<String> = vectors.iter().map(|vector| format!("{vector:02x}")).collect();
+        let value = if list.is_empty() { "none".to_owned() } else { list.join(" ") };
+        Row { name: name.to_owned(), value, meaning: meaning.to_owned() }
+    };
+    let enabled = if apic.is_enabled { "enabled by software" } else { "not enabled by software" };
+    let mut rows = vec![
+        row("ID", format!("{:x}", apic.id)),
+        Row { name: "mode".to_owned(), value: apic.mode.to_owned(), meaning: enabled.to_owned() },
+        row("TPR", format!("{:02x}", apic.tpr)),
+        row("PPR", format!("{:02x}", apic.ppr)),
+        vectors("IRR", "vectors requested", &apic.requested),
+        vectors("ISR", "vectors being served", &apic.in_service),
+        vectors("TMR", "vectors triggered by level", &apic.level_triggered),
+        narrow("SVR", apic.svr),
+        narrow("LDR", apic.ldr),
+        narrow("DFR", apic.dfr),
+        narrow("ESR", apic.esr),
+        wide("ICR", apic.icr),
+    ];
+    for (name, value) in LVT.iter().zip(apic.lvt) {
+        let masked = if value >> 16 & 1 != 0 { "masked" } else { "" };
+        rows.push(Row { meaning: masked.to_owned(), ..narrow(name, value) });
+    }
+    rows.push(Row { meaning: apic.timer_mode.to_owned(), ..narrow("TMICT", apic.timer_initial) });
+    rows.push(narrow("TMCCT", apic.timer_current));
+    rows.push(narrow("TMDCR", apic.timer_divide));
+    rows.push(wide("TSC deadline", apic.tsc_deadline));
+    rows
+}
+
+/// Entries of the local vector table in the order of their registers.
+const LVT: [&str; 6] = ["LVT timer", "LVT thermal", "LVT perf", "LVT LINT0", "LVT LINT1", "LVT error"];
 
 /// The rows of a group.
 pub fn rows(registers: &Registers, group: Group) -> Vec<Row> {
@@ -102,6 +138,7 @@ pub fn rows(registers: &Registers, group: Group) -> Vec<Row> {
         Group::Mtrrs => mtrrs(registers),
         Group::X87 => x87(registers),
         Group::Vector => vector(registers),
+        Group::LocalApic => Vec::new(),
     }
 }
 
@@ -211,30 +248,6 @@ fn vector(registers: &Registers) -> Vec<Row> {
     rows
 }
 
-/// Remembers values, and when each of them last changed.
-#[derive(Default)]
-pub struct Changes {
-    seen: HashMap<(Group, String), (String, Option<f64>)>,
-}
-
-impl Changes {
-    /// Forgets everything: another vCPU or another machine is looked at.
-    pub fn clear(&mut self) {
-        self.seen.clear();
-    }
-
-    /// How strongly the value is to be marked at `now`, 0 to 1.
-    pub fn mark(&mut self, group: Group, row: &Row, now: f64) -> f32 {
-        let key = (group, row.name.clone());
-        let (value, changed) = self.seen.entry(key).or_insert_with(|| (row.value.clone(), None));
-        if *value != row.value {
-            value.clone_from(&row.value);
-            *changed = Some(now);
-        }
-        changed.map_or(0.0, |at| (1.0 - (now - at) / FADE_SECONDS).clamp(0.0, 1.0) as f32)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,17 +261,5 @@ mod tests {
         assert_eq!(rows(&registers, Group::Debug)[5], wide("DR7", 0x400));
         assert_eq!(rows(&registers, Group::Execution)[0].meaning, "linear fffffff0");
         assert_eq!(rows(&registers, Group::Segments)[1].value, "f000  00000000ffff0000  0000ffff");
-    }
-
-    #[test]
-    fn a_change_is_marked_and_fades() {
-        let mut changes = Changes::default();
-        let old = wide("RAX", 1);
-        assert_eq!(changes.mark(Group::General, &old, 0.0), 0.0);
-        let new = wide("RAX", 2);
-        assert_eq!(changes.mark(Group::General, &new, 1.0), 1.0);
-        let half = changes.mark(Group::General, &new, 1.0 + FADE_SECONDS / 2.0);
-        assert!((half - 0.5).abs() < 0.01);
-        assert_eq!(changes.mark(Group::General, &new, 9.0), 0.0);
     }
 }
