@@ -153,6 +153,37 @@ impl Paravirtual {
         Paravirtual { entropy: false, balloon: false, console: false, tablet: false, keyboard: false };
 }
 
+impl Paravirtual {
+    /// Each with its name on the command line.
+    pub fn each(&mut self) -> [(&'static str, &mut bool); 5] {
+        [
+            ("entropy", &mut self.entropy),
+            ("balloon", &mut self.balloon),
+            ("console", &mut self.console),
+            ("tablet", &mut self.tablet),
+            ("keyboard", &mut self.keyboard),
+        ]
+    }
+}
+
+impl FromStr for Paravirtual {
+    type Err = String;
+
+    /// Names with commas between them, or `none`.
+    fn from_str(text: &str) -> Result<Paravirtual, String> {
+        let mut devices = Paravirtual::NONE;
+        for name in text.split(',').filter(|_| text != "none") {
+            let mut each = devices.each();
+            let Some((_, is_there)) = each.iter_mut().find(|(known, _)| *known == name) else {
+                let known = each.map(|(name, _)| name).join(", ");
+                return Err(format!("'{name}' is no such device; there are none, {known}"));
+            };
+            **is_there = true;
+        }
+        Ok(devices)
+    }
+}
+
 impl Default for Paravirtual {
     fn default() -> Paravirtual {
         Paravirtual { entropy: true, balloon: true, console: true, tablet: true, keyboard: false }
@@ -664,6 +695,14 @@ mod tests {
         assert_eq!(wrong.problems()[0].field, "network");
         wrong.network = Network::Switch(String::new());
         assert_eq!(wrong.problems()[0].field, "network");
+    }
+
+    #[test]
+    fn virtual_devices_are_listed_by_name() {
+        assert_eq!("none".parse(), Ok(Paravirtual::NONE));
+        assert_eq!("entropy,balloon,console,tablet".parse(), Ok(Paravirtual::default()));
+        assert_eq!("keyboard".parse(), Ok(Paravirtual { keyboard: true, ..Paravirtual::NONE }));
+        assert!("mouse".parse::<Paravirtual>().unwrap_err().contains("tablet"));
     }
 
     #[test]

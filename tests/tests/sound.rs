@@ -87,6 +87,16 @@ fn a_virtio_sound_device_by_its_queue() {
     plays("virtio", "virtio", &[(480.0, 500.0, SQUARE)]);
 }
 
+#[test]
+fn a_cards_interrupts_are_counted_as_its_own() {
+    let (profile, _program) = profile("sb16", "sb16");
+    let session = run(&profile, None);
+    let work = session.stats().work;
+    let interrupts =
+        |name: &str| work.iter().find(|device| device.device == name).map(|device| device.interrupts);
+    assert!(interrupts("sb16").is_some_and(|count| count > 0), "{work:?}");
+}
+
 /// By the host's clock, and with nobody who hears it: the guest's tones take the same time.
 #[test]
 fn a_guest_does_not_notice_whether_it_is_heard() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use engine::backend::{Backend, InterruptMode};
 use engine::network::Forward;
-use engine::profile::{DiskBus, DisplayAdapter, Firmware, Network, Nic, Size};
+use engine::profile::{DiskBus, DisplayAdapter, Firmware, LostTicks, Network, Nic, Paravirtual, Size};
 use engine::sound::{Audio, SoundCards};
 use storage::Format;
 
@@ -173,7 +173,14 @@ pub struct MachineArguments {
     /// The display adapter; virtio-gpu is one beside the VGA.
     #[arg(long, value_name = "vga|virtio-gpu")]
     pub display: Option<DisplayAdapter>,
-    /// What the network card's cable leads to.
+    /// Virtio devices beside disks and cards, with commas between them.
+    #[arg(long, value_name = "none|entropy,balloon,console,tablet,keyboard")]
+    pub paravirtual: Option<Paravirtual>,
+    /// What becomes of timer ticks that came too late to be told one by one.
+    #[arg(long, value_name = "merge|replay")]
+    pub lost_ticks: Option<LostTicks>,
+    /// What the network card's cable leads to. A switch joins machines of one process: those of one window, or of one
+    /// `vitrine run A B`.
     #[arg(long, value_name = "nat|none|switch:NAME|tap:NAME")]
     pub network: Option<Network>,
     /// Which network card.

@@ -230,7 +230,9 @@ pub(super) fn finish(
         None => verdict,
     };
     match &verdict {
-        Verdict::Crashed(crash) => console::tell(&report::crash(crash)),
+        Verdict::Crashed(crash) => {
+            console::tell(&format!("{}: {}", machine.profile().name, report::crash(crash)));
+        }
         Verdict::TimeOver(reason) | Verdict::Failed(reason) => console::tell(reason),
         Verdict::Interrupted => console::tell("interrupted"),
         Verdict::PoweredOff

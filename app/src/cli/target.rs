@@ -70,6 +70,8 @@ pub fn apply(profile: &mut Profile, machine: &MachineArguments) -> Result<(), St
     if let Some(floppy) = &machine.floppy {
         profile.floppy = Some(boot::absolute(floppy));
     }
+    set(&mut profile.paravirtual, &machine.paravirtual);
+    set(&mut profile.lost_ticks, &machine.lost_ticks);
     set(&mut profile.network, &machine.network);
     set(&mut profile.nic, &machine.nic);
     set(&mut profile.display, &machine.display);

@@ -374,10 +374,14 @@ pub enum Command {
     },
     /// The host's ledger: what is granted, used and free, and each machine's memory in three numbers.
     Ledger,
-    /// Send text to the first serial port; \n is a line's end.
+    /// Send text to the first serial port, or to virtio's console; \n is a line's end.
     Serial {
         /// What.
         text: String,
+        /// To virtio's console.
+        #[arg(long)]
+        #[serde(default)]
+        console: bool,
     },
 }
 

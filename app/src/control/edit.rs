@@ -274,6 +274,12 @@ impl Plan {
     }
 }
 
+/// Whether these changes are of the host's resources: then it is the same which machine is asked.
+pub fn are_of_host(changes: &[String]) -> bool {
+    let key = |change: &String| change.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    changes.iter().map(key).all(|key| key == "overcommit" || key == "quantum" || key.starts_with("host-"))
+}
+
 fn unknown(key: &str) -> String {
     format!(
         "'{key}' cannot be set; what can: shares, cap, reservation, quantum, time, ticks, memory, floor, disk-iops, \

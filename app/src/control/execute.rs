@@ -36,7 +36,11 @@ pub fn execute(registry: &Registry, request: &Request) -> Result<Answer, String>
         }
         _ => {}
     }
-    let (name, machine) = registry.find(request.machine.as_deref())?;
+    let is_of_host = matches!(&request.command, Command::Set { changes, .. } if edit::are_of_host(changes));
+    let (name, machine) = match request.machine.as_deref() {
+        None if is_of_host => registry.all().into_iter().next().ok_or("no machine runs here")?,
+        named => registry.find(named)?,
+    };
     one(&name, &*machine, &request.command)
 }
 
@@ -55,7 +59,17 @@ pub fn one(name: &str, machine: &dyn Running, command: &Command) -> Result<Answe
             machine.type_text(&text);
         }
         Command::Mouse { x, y, at, wheel, click } => mouse(machine, (*x, *y), *at, *wheel, *click)?,
-        Command::Serial { text } => machine.send_serial(script::unescape(text)?.as_bytes()),
+        Command::Serial { text, console: false } => machine.send_serial(script::unescape(text)?.as_bytes()),
+        Command::Serial { text, console: true } => {
+            let text = script::unescape(text)?;
+            let taken = real(machine)?.send_console(text.as_bytes());
+            if taken < text.len() {
+                return Err(format!(
+                    "virtio's console took {taken} of {} bytes: the guest does not drive it, or does not read",
+                    text.len()
+                ));
+            }
+        }
         Command::Keys { keys } => press(machine, &script::keys(keys)?),
         Command::Screenshot { path } => outputs::write_png(path, &machine.frame())?,
         Command::Write { address, bytes, linear: None } => edit::write(machine, *address, bytes)?,
@@ -364,6 +378,9 @@ fn disassemble(
     offset: Option<&str>,
     count: usize,
 ) -> Result<Answer, String> {
+    if count == 0 {
+        return Err("0 instructions are none; say how many".to_owned());
+    }
     let registers = latest(machine, cpu)?;
     let offset = offset.map(|place| debug::address(machine, place)).transpose()?;
     let lines = code::disassemble(&registers, machine.memory(), offset.unwrap_or(registers.rip), count);

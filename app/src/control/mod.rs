@@ -14,7 +14,7 @@ mod resources;
 pub mod saved;
 mod server;
 mod socket;
-mod sound;
+pub mod sound;
 mod trace;
 
 use std::sync::Arc;

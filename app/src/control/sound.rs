@@ -1,5 +1,6 @@
 //! How loud a machine is, as it is asked for from outside.
 
+use engine::sound::SoundStatus;
 use serde_json::json;
 
 use super::Answer;
@@ -29,6 +30,9 @@ pub fn sound(
     if let Some(problem) = &status.problem {
         text += &format!(": {problem}");
     }
+    if let Some(losses) = losses(&status) {
+        text += &format!("\n{losses}");
+    }
     for source in &status.sources {
         text += &format!("\n{:<12} {}", source.name, how(source.volume, source.muted));
     }
@@ -43,15 +47,34 @@ pub fn sound(
         "volume": percent(status.volume),
         "muted": status.muted,
         "underruns": status.underruns,
+        "dropped": status.dropped,
         "sources": sources,
     });
     Answer::new(text, json)
+}
+
+/// What was not heard as the guest made it, in words; `None` if all was.
+pub fn losses(status: &SoundStatus) -> Option<String> {
+    let SoundStatus { underruns, dropped, .. } = status;
+    (*underruns + *dropped > 0).then(|| {
+        format!(
+            "{underruns} times the host's device ran dry; {dropped} frames came too late and were left out"
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::running::fake::Fake;
+
+    #[test]
+    fn losses_are_told_only_where_there_are_some() {
+        let mut status = Fake::new("one").sound();
+        assert_eq!(losses(&status), None);
+        status.underruns = 3;
+        assert!(losses(&status).unwrap().starts_with("3 times"));
+    }
 
     #[test]
     fn volume_and_silence_are_set_of_all_or_of_one_source() {

@@ -121,6 +121,7 @@ pub fn what_set_does(key: &str) -> &'static str {
         "cap" => "At most this much of a host CPU, even if nobody else wants it",
         "reservation" => "At least this much of a host CPU, before all others",
         "quantum" => "Longest time a virtual CPU keeps a host CPU while others wait; of all machines",
+        "ticks" => "What becomes of timer ticks that came too late to be told one by one",
         "overcommit" => "How much of what the host has may be granted to machines",
         "memory" => "What the guest may have now, between its floor and its ceiling, for example 128M",
         "floor" => "What moves and the policy leave it at least, for example 64M",

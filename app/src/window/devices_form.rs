@@ -42,6 +42,12 @@ pub fn show(ui: &mut Ui, profile: &mut Profile) {
                 choice(ui, &mut profile.nic, Nic::Ne2000Isa, "NE2000, ISA", isa);
             });
         }
+        line(ui, "Virtio", |ui| {
+            for (name, is_there) in profile.paravirtual.each() {
+                ui.checkbox(is_there, name)
+                    .on_hover_text("For systems with its driver; others do not miss it");
+            }
+        });
         line(ui, "Sound", |ui| {
             for (card, name) in [
                 (SoundCard::Speaker, "loudspeaker"),
@@ -61,7 +67,11 @@ pub fn show(ui: &mut Ui, profile: &mut Profile) {
 fn network(ui: &mut Ui, network: &mut Network) {
     let kinds = [
         (Network::default(), "NAT", "The world, by this computer's own connections; no rights needed"),
-        (Network::Switch("lan".to_owned()), "switch", "All machines whose switch has the same name"),
+        (
+            Network::Switch("lan".to_owned()),
+            "switch",
+            "All machines of this window whose switch has the same name",
+        ),
         (
             Network::Tap("tap0".to_owned()),
             "tap",

@@ -125,6 +125,12 @@ fn sound(ui: &mut Ui, entry: &Entry, status: &SoundStatus, asked: &mut Vec<Actio
         };
         ui.add(Label::new(RichText::new(text).color(colour)).truncate());
     });
+    let losses = crate::control::sound::losses(status);
+    ui.label(
+        RichText::new(losses.unwrap_or("Nothing was lost on the way.".to_owned()))
+            .small()
+            .color(colours.weak),
+    );
 }
 
 /// A column of figures: its heading, and its right edge in points.

@@ -7,6 +7,7 @@ use engine::inspect::summary;
 use super::action::Action;
 use super::chrome;
 use super::exit_view::{PASSAGES, Part, Passage, per_second};
+use super::last_passages as last;
 use super::machines::{Entry, Id};
 use super::samples::History;
 use super::theme;
@@ -250,23 +251,15 @@ impl ExitsPage {
             ui.label(RichText::new(passage.text()).strong());
             ui.label(RichText::new(passage.meaning()).color(colours.weak).small());
         });
-        let accesses = machine.recent_accesses(0);
-        let of = |told: &&engine::machine::Told| match (passage, told.access.space) {
-            (Passage::Ports, space) => space == hardware::Space::Port,
-            (Passage::Reads, space) => space == hardware::Space::Memory && !told.access.write,
-            (Passage::Writes, space) => space == hardware::Space::Memory && told.access.write,
-            _ => true,
-        };
-        let shown: Vec<_> = accesses.iter().rev().filter(of).take(14).collect();
+        let shown = last::of(passage, machine);
         if shown.is_empty() {
-            ui.label(RichText::new("None among the last 32 accesses of CPU 0.").color(colours.weak));
+            ui.label(RichText::new("None of late.").color(colours.weak));
         }
         ui.spacing_mut().item_spacing.y = 2.0;
-        for told in shown {
+        for (what, words) in shown {
             chrome::line(ui, |ui| {
-                let instruction = format!("{:<26}", told.access.instruction());
-                ui.label(RichText::new(instruction).monospace().color(colours.weak));
-                ui.add(egui::Label::new(&told.words).truncate());
+                ui.label(RichText::new(format!("{what:<26}")).monospace().color(colours.weak));
+                ui.add(egui::Label::new(words).truncate());
             });
         }
         ui.add_space(6.0);

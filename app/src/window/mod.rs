@@ -20,6 +20,7 @@ mod fitting;
 mod inspector;
 mod inspector_page;
 mod keyboard;
+mod last_passages;
 mod library_page;
 mod machines;
 mod new_machine_page;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use egui::{Align2, FontId, Frame, Pos2, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
 use engine::debugger::{Condition, StopCondition};
 use engine::machine::Timer;
+use engine::profile::LostTicks;
 use engine::scheduler::{Scheduler, SliceEnd};
 use engine::stats::{LineCount, Stats};
 
@@ -63,10 +64,13 @@ impl TimersPage {
                 });
                 stops::strip(ui, entry, machine, asked);
                 chrome::card(ui, "Guest timers", |ui| {
-                    egui::ScrollArea::horizontal()
-                        .id_salt("timers")
-                        .auto_shrink([false, true])
-                        .show(ui, |ui| table(ui, entry.id, machine, &stats.timers.guest, asked));
+                    egui::ScrollArea::horizontal().id_salt("timers").auto_shrink([false, true]).show(
+                        ui,
+                        |ui| {
+                            let timers = (&stats.timers.guest[..], stats.guest_seconds * 1e9);
+                            table(ui, entry.id, machine, timers, asked);
+                        },
+                    );
                 });
                 ui.columns(2, |columns| {
                     chrome::card(&mut columns[0], "", |ui| self.histogram(ui, machine));
@@ -318,7 +322,13 @@ impl TimersPage {
 }
 
 /// What became of the ticks of each timer; a button stops the machine at its next tick.
-fn table(ui: &mut Ui, id: Id, machine: &dyn Running, timers: &[Timer], asked: &mut Vec<Action>) {
+fn table(
+    ui: &mut Ui,
+    id: Id,
+    machine: &dyn Running,
+    (timers, now_ns): (&[Timer], f64),
+    asked: &mut Vec<Action>,
+) {
     let colours = theme::colours();
     let conditions = machine.session().map(|session| session.conditions());
     let heads = [
@@ -329,6 +339,8 @@ fn table(ui: &mut Ui, id: Id, machine: &dyn Running, timers: &[Timer], asked: &m
         "raised",
         "delivered",
         "merged",
+        "owed",
+        "next in",
         "late p50",
         "p99",
         "max",
@@ -357,7 +369,15 @@ fn table(ui: &mut Ui, id: Id, machine: &dyn Running, timers: &[Timer], asked: &m
             cell(ui, timer.raised.to_string());
             cell(ui, timer.delivered.to_string());
             let merged = RichText::new(timer.merged.to_string()).monospace();
-            ui.label(merged.color(if timer.merged > 0 { colours.warn } else { colour }));
+            let fate = format!(
+                "{} replayed, {} withdrawn by the guest{}",
+                timer.replayed,
+                timer.withdrawn,
+                timer.acknowledged.map_or(String::new(), |taken| format!(", {taken} taken by CPUs"))
+            );
+            ui.label(merged.color(if timer.merged > 0 { colours.warn } else { colour })).on_hover_text(&fate);
+            ui.label(RichText::new(timer.owed.to_string()).monospace().color(colour)).on_hover_text(fate);
+            cell(ui, timer.next_ns.map_or("–".to_owned(), |at| duration((at as f64 - now_ns).max(0.0))));
             let late = &timer.lateness;
             for ns in [late.p50_ns, late.p99_ns, late.max_ns] {
                 cell(ui, if late.count == 0 { "–".to_owned() } else { duration(ns as f64) });
@@ -421,7 +441,7 @@ fn lines(ui: &mut Ui, lines: &[LineCount]) {
 }
 
 /// Who drives a line.
-fn line_name(line: u32) -> &'static str {
+pub fn line_name(line: u32) -> &'static str {
     use hardware::layout::irq;
     match line {
         irq::TIMER => "8254",
@@ -447,6 +467,18 @@ fn time(ui: &mut Ui, id: Id, machine: &dyn Running, asked: &mut Vec<Action>) {
             let chosen = (now - choice).abs() < choice / 100.0;
             let button = egui::Button::selectable(chosen, rate(choice));
             Action::set(id, "time", choice).widget(ui, button, true, asked);
+        }
+    });
+    ui.horizontal(|ui| {
+        let now = machine.lost_ticks();
+        ui.label(RichText::new("Lost ticks").color(colours.weak));
+        for (policy, text, what) in [
+            (LostTicks::Merge, "merge", "Ticks that come too late reach the guest as one"),
+            (LostTicks::Replay, "replay", "Each tick that came too late is given to the guest, one by one"),
+        ] {
+            let button = egui::Button::selectable(now == policy, text);
+            let action = Action::set(id, "ticks", text);
+            action.widget(ui, button, true, asked).on_hover_text(what);
         }
     });
     let text = format!(

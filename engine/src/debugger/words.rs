@@ -53,7 +53,13 @@ pub fn condition(words: &[&str], resolve: &dyn Fn(&str) -> Result<u64, String>) 
                 }
                 rest => (rest, None),
             };
-            Ok(Condition::Exception { vector: optional_vector(rest)?, error_code })
+            let vector = optional_vector(rest)?;
+            if let Some(vector @ 32..) = vector {
+                return Err(format!(
+                    "exceptions are 0 to 31, not {vector}; `interrupt {vector}` is what you mean"
+                ));
+            }
+            Ok(Condition::Exception { vector, error_code })
         }
         ("mode", []) => Ok(Condition::Mode { to: None }),
         ("mode", [to]) => {

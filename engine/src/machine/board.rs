@@ -186,7 +186,7 @@ impl Board {
         let bridge = shared(I440Fx::new(memory, rom));
         let isa = shared(Piix3::new(interrupts.clone(), requests.clone()));
         let (id, power_alarm) = alarm();
-        let sci = interrupts.sci_line();
+        let sci = tally.line("piix4-pm", interrupts.sci_line());
         let power = PowerManagement::install(bus, clock.clone(), power_alarm, sci, requests.clone());
         board.add(&bridge);
         board.add(&isa);
@@ -264,7 +264,8 @@ impl Board {
         // Sound cards.
         let ac97 = profile.sound.has(SoundCard::Ac97).then(|| {
             let (id, alarm) = alarm();
-            let (source, pin) = (mixer.source(SoundCard::Ac97.name()), interrupts.line(pci::AC97.0, 1));
+            let source = mixer.source(SoundCard::Ac97.name());
+            let pin = tally.line("ac97", interrupts.line(pci::AC97.0, 1));
             let card = shared(Ac97::new(source, memory.clone(), clock.clone(), alarm, pin));
             Ac97::connect(&card, bus);
             board.add_timed(&card, id);
@@ -273,7 +274,7 @@ impl Board {
         if profile.sound.has(SoundCard::Sb16) {
             let (id, alarm) = alarm();
             let (voice, fm) = (mixer.source(SoundCard::Sb16.name()), mixer.source("opl3"));
-            let lines = Sb16::LINES.map(|number| line(number.into()));
+            let lines = Sb16::LINES.map(|number| tally.line("sb16", line(number.into())));
             let sockets = sound::Sockets { lines, dma: dma.clone(), voice, fm };
             let card = shared(Sb16::new(sockets, memory.clone(), clock.clone(), alarm));
             Sb16::connect(&card, bus);
@@ -281,10 +282,11 @@ impl Board {
         }
         let virtio_sound = profile.sound.has(SoundCard::Virtio).then(|| {
             let (id, alarm) = alarm();
-            let (source, pin) = (mixer.source(SoundCard::Virtio.name()), interrupts.line(pci::SOUND.0, 1));
+            let source = mixer.source(SoundCard::Virtio.name());
+            let pin = tally.line("virtio-sound", interrupts.line(pci::SOUND.0, 1));
+            let messages = tally.messages("virtio-sound", messages.clone());
             let kind = virtio::Sound::new(source, clock.clone(), alarm);
-            let card =
-                VirtioPci::new("virtio-sound", kind, memory.clone(), pin, messages.clone()).install(bus);
+            let card = VirtioPci::new("virtio-sound", kind, memory.clone(), pin, messages).install(bus);
             board.add_timed(&card, id);
             card
         });

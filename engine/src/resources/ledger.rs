@@ -88,7 +88,7 @@ pub struct Line {
     .line.resource.write(.line.held),
     .line.resource.write(.line.limit.unwrap_or(0)),
     .line.resource.write(.line.capacity.unwrap_or(0)),
-    "Take some from another machine, or raise the limit (--overcommit PERCENT, or `vitrine ctl NAME set overcommit=PERCENT`)"
+    "Take some from another machine, or raise the limit (--overcommit PERCENT, or `vitrine ctl set overcommit=PERCENT`)"
 )]
 pub struct Refusal {
     /// The machine that asked.

@@ -295,9 +295,14 @@ impl Uart {
         self.timeout_at = waits.then(|| now.saturating_add(4 * self.character_ns()));
     }
 
+    /// What the crystal's frequency is divided by, and by 16: 0 is the largest.
+    fn divided_by(&self) -> u64 {
+        if self.divisor == 0 { 0x1_0000 } else { u64::from(self.divisor) }
+    }
+
     /// How long one character takes.
     pub fn character_ns(&self) -> u64 {
-        let divisor = if self.divisor == 0 { 0x1_0000 } else { u64::from(self.divisor) };
+        let divisor = self.divided_by();
         let data = 5 + u64::from(self.line_control & 3);
         let parity = u64::from(self.line_control >> 3 & 1);
         let stop = 1 + u64::from(self.line_control >> 2 & 1);
@@ -306,7 +311,7 @@ impl Uart {
 
     /// Bits per second.
     pub fn baud(&self) -> u64 {
-        CRYSTAL_HZ / 16 / u64::from(self.divisor).max(1)
+        CRYSTAL_HZ / 16 / self.divided_by()
     }
 
     /// Modem lines as the chip sees them: the far end's, or its own outputs in loopback (§8.7).

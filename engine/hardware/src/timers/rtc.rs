@@ -541,7 +541,10 @@ impl Device for Rtc {
             let reason = "a register holds a value the chip cannot hold".to_owned();
             return Err(LoadError { device: self.name().to_owned(), reason });
         }
-        self.chip = chip;
+        // The books and their policy are the machine's, not the chip's.
+        let mut ticks = self.chip.ticks;
+        ticks.forgive();
+        self.chip = Mc146818 { ticks, ..chip };
         self.settle();
         Ok(())
     }

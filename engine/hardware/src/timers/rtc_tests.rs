@@ -74,6 +74,16 @@ fn keeps_the_contract() {
 }
 
 #[test]
+fn a_restored_clock_keeps_the_machines_policy_for_late_ticks() {
+    let clock = Clock::manual();
+    let make = || Rtc::new(BASE, clock.clone(), Line::unconnected(), Alarm::unconnected());
+    let (mut rtc, saved) = (make(), make().save());
+    rtc.set_lost_ticks(LostTicks::Replay);
+    rtc.load(&saved).unwrap();
+    assert_eq!(rtc.chip.ticks.policy(), LostTicks::Replay);
+}
+
+#[test]
 fn a_reset_keeps_time_and_memory_but_no_interrupt() {
     let board = Board::new();
     board.write(0x40, 0x5A);
