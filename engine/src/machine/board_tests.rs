@@ -1,4 +1,5 @@
-//! The contract, walked over every device of a whole board: saved state comes back after any accesses.
+//! The contract, walked over every device of every board: saved state comes back after any accesses, and a reset gives
+//! the state of power-on.
 
 use std::collections::HashSet;
 
@@ -6,6 +7,7 @@ use hardware::{Space, Width};
 
 use super::*;
 use crate::machine::bare::Bare;
+use crate::profile::DisplayAdapter;
 
 fn board() -> Bare {
     board_on(DiskBus::Virtio)
@@ -16,6 +18,24 @@ fn board_on(disk_bus: DiskBus) -> Bare {
     profile.paravirtual.keyboard = true;
     profile.sound = "speaker,ac97,sb16,virtio".parse().unwrap();
     Bare::build(&profile).unwrap()
+}
+
+/// Boards that together have every device there is.
+fn boards() -> [Bare; 5] {
+    use DiskBus::{Ahci, Ide, Virtio};
+    [
+        (Ide, Nic::E1000, DisplayAdapter::Vga),
+        (Ahci, Nic::Ne2000, DisplayAdapter::Vga),
+        (Virtio, Nic::Virtio, DisplayAdapter::VirtioGpu),
+        (Ide, Nic::Ne2000Isa, DisplayAdapter::Vga),
+        (Virtio, Nic::E1000, DisplayAdapter::VirtioGpu),
+    ]
+    .map(|(disk_bus, nic, display)| {
+        let mut profile = Profile { debug_exit: true, disk_bus, nic, display, ..Profile::new("board") };
+        profile.paravirtual.keyboard = true;
+        profile.sound = "speaker,ac97,sb16,virtio".parse().unwrap();
+        Bare::build(&profile).unwrap()
+    })
 }
 
 /// Reads and writes all over the ports and device memory; guest time passes.
@@ -59,33 +79,61 @@ fn devices_have_names_of_their_own() {
 
 #[test]
 fn every_device_takes_its_state_back_after_any_accesses() {
-    let bare = board();
-    let (board, wiring) = (&bare.board, &bare.wiring);
-    disturb(wiring, board, 20_000);
-    let before = saved(board);
-    let now = wiring.clock.now();
-    disturb(wiring, board, 20_000);
-    assert_ne!(saved(board), before, "the accesses changed something");
-    wiring.clock.set(now);
-    let names = board.devices.iter().map(|device| device.lock().name().to_owned());
-    let states: Vec<(String, Vec<u8>)> = names.zip(before.iter().cloned()).collect();
-    board.load(states.iter().map(|(_, state)| state.as_slice())).unwrap();
-    for (device, state) in board.devices.iter().zip(&before) {
-        let device = device.lock();
-        assert!(&device.save() == state, "{} differs", device.name());
+    for bare in boards() {
+        let (board, wiring) = (&bare.board, &bare.wiring);
+        disturb(wiring, board, 20_000);
+        let before = saved(board);
+        let now = wiring.clock.now();
+        disturb(wiring, board, 20_000);
+        assert_ne!(saved(board), before, "the accesses changed something");
+        wiring.clock.set(now);
+        let names = board.devices.iter().map(|device| device.lock().name().to_owned());
+        let states: Vec<(String, Vec<u8>)> = names.zip(before.iter().cloned()).collect();
+        board.load(states.iter().map(|(_, state)| state.as_slice())).unwrap();
+        for (device, state) in board.devices.iter().zip(&before) {
+            let device = device.lock();
+            assert!(&device.save() == state, "{} differs", device.name());
+        }
     }
 }
 
 #[test]
 fn damaged_states_are_refused_and_change_nothing() {
-    let bare = board();
-    let (board, wiring) = (&bare.board, &bare.wiring);
-    disturb(wiring, board, 5_000);
-    let before = saved(board);
-    for (device, state) in board.devices.iter().zip(&before) {
-        let mut device = device.lock();
-        assert!(device.load(&state[..state.len() / 2]).is_err(), "{} took half a state", device.name());
-        assert_eq!(&device.save(), state, "{}", device.name());
+    for bare in boards() {
+        let (board, wiring) = (&bare.board, &bare.wiring);
+        disturb(wiring, board, 5_000);
+        let before = saved(board);
+        for (device, state) in board.devices.iter().zip(&before) {
+            let mut device = device.lock();
+            assert!(device.load(&state[..state.len() / 2]).is_err(), "{} took half a state", device.name());
+            assert_eq!(&device.save(), state, "{}", device.name());
+        }
+    }
+}
+
+#[test]
+fn a_reset_gives_the_state_of_power_on() {
+    // What lasts: battery-backed memory and the time, and the time that the PM timer and the 8254 count.
+    const LASTING: [&str; 3] = ["mc146818", "8254", "piix4-pm"];
+    let mut walked = HashSet::new();
+    for bare in boards() {
+        let (board, wiring) = (&bare.board, &bare.wiring);
+        let new = saved(board);
+        disturb(wiring, board, 20_000);
+        wiring.clock.set(0);
+        board.reset();
+        for (device, new) in board.devices.iter().zip(&new) {
+            let device = device.lock();
+            walked.insert(device.name().to_owned());
+            if !LASTING.contains(&device.name()) {
+                assert!(&device.save() == new, "{}: reset does not equal new", device.name());
+            }
+        }
+    }
+    for name in
+        ["ahci", "e1000", "rtl8029", "ne2000", "virtio-net", "virtio-gpu", "virtio-sound", "sb16", "ide"]
+    {
+        assert!(walked.contains(name), "{name} is on no board: {walked:?}");
     }
 }
 

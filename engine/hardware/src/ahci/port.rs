@@ -121,14 +121,21 @@ impl Port {
     pub fn reset(&mut self) {
         let drive = self.drive.take();
         *self = Port { drive, task_file: NO_DRIVE, signature: NO_SIGNATURE, ..Port::default() };
-        self.restart_drive();
+        self.come_up();
     }
 
     /// A drive is plugged in.
     pub fn plug(&mut self, drive: Drive) {
         self.drive = Some(drive);
-        self.restart_drive();
-        self.link_error |= link::EXCHANGED | link::PHY_READY_CHANGED;
+        self.come_up();
+    }
+
+    /// The link to a drive comes up: it is heard of as one just plugged in, §10.1.1.
+    fn come_up(&mut self) {
+        if self.drive.is_some() {
+            self.restart_drive();
+            self.link_error |= link::EXCHANGED | link::PHY_READY_CHANGED;
+        }
     }
 
     /// The drive is pulled out.
