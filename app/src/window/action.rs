@@ -28,6 +28,8 @@ pub enum Action {
     SaveSettings(Id),
     /// Choose a file for the form.
     Browse,
+    /// Choose a hard disk for the form.
+    BrowseDisk,
     /// Choose a file with names of addresses in a machine.
     BrowseSymbols(Id),
     /// Choose a file to put into a drive of a machine.
@@ -151,6 +153,7 @@ impl Action {
             Action::Settings(_) => "Settings",
             Action::SaveSettings(_) => "Save",
             Action::Browse => "Browse…",
+            Action::BrowseDisk => "Add…",
             Action::BrowseSymbols(_) => "Load symbols…",
             Action::BrowseMedium(..) => "Insert…",
             Action::Start(_) => "Start",
@@ -210,6 +213,9 @@ impl Action {
             Action::Settings(_) => "Change what the machine is made of: memory, CPUs, disks, devices",
             Action::SaveSettings(_) => "Keep this; the machine has it from its next start on",
             Action::Browse => "Choose a file",
+            Action::BrowseDisk => {
+                "Add an image that is there already, or a folder that the guest can read as a disk"
+            }
             Action::BrowseSymbols(_) => "Choose an ELF file such as vmlinux, or a System.map",
             Action::BrowseMedium(..) => "Put another disk into the drive, as a hand would",
             Action::Start(_) => "Switch the machine on",

@@ -173,14 +173,12 @@ impl Draft {
     fn put_cd(&mut self, profile: &mut Profile) -> Result<(), String> {
         let path = self.file().to_owned();
         profile.cdrom = Some(path).filter(|path| *path != PathBuf::new());
-        if profile.cdrom == self.profile.cdrom || self.file().is_dir() {
+        if profile.cdrom == self.profile.cdrom {
             return Ok(());
         }
-        match self.kind().transpose()? {
-            None | Some(storage::Kind::Iso { .. }) => {
-                profile.cdrom = profile.cdrom.as_deref().map(boot::absolute);
-                Ok(())
-            }
+        profile.cdrom = profile.cdrom.as_deref().map(boot::absolute);
+        match self.kind().filter(|_| !self.file().is_dir()).transpose()? {
+            None | Some(storage::Kind::Iso { .. }) => Ok(()),
             Some(other) => Err(format!("this is a {}, not a CD image", boot::kind_name(other))),
         }
     }

@@ -23,6 +23,7 @@ pub struct FilePicker {
     folder: PathBuf,
     items: Result<Vec<Item>, String>,
     chosen: Option<String>,
+    takes_folders: bool,
 }
 
 /// What came of showing it.
@@ -30,7 +31,7 @@ pub struct FilePicker {
 pub enum Choice {
     /// Nothing yet.
     Open,
-    /// This file.
+    /// This file, or folder.
     File(PathBuf),
     /// None.
     Cancelled,
@@ -45,7 +46,18 @@ impl FilePicker {
                 std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir()).unwrap_or("/".into())
             }
         };
-        FilePicker { title: title.into(), items: read(&start), folder: start, chosen: None }
+        FilePicker {
+            title: title.into(),
+            items: read(&start),
+            folder: start,
+            chosen: None,
+            takes_folders: false,
+        }
+    }
+
+    /// A folder can be chosen too, if `is_so`: it is offered to the guest as a disk.
+    pub fn or_folder(self, is_so: bool) -> FilePicker {
+        FilePicker { takes_folders: is_so, ..self }
     }
 
     fn go(&mut self, folder: PathBuf) {
@@ -78,6 +90,10 @@ impl FilePicker {
                     && let Some(name) = &self.chosen
                 {
                     choice = Choice::File(self.folder.join(name));
+                }
+                let this = "The guest sees what is in this folder as a disk that it can read";
+                if self.takes_folders && ui.button("This folder").on_hover_text(this).clicked() {
+                    choice = Choice::File(self.folder.clone());
                 }
                 if ui.button("Cancel").clicked() {
                     choice = Choice::Cancelled;

@@ -59,8 +59,8 @@ fn form(ui: &mut Ui, draft: &mut Draft, problems: &[(Field, String)], asked: &mu
     backend_field(ui, draft);
     if draft.changes.is_some() {
         cd_field(ui, draft, problems, asked);
-        disks(ui, draft);
     }
+    disks(ui, draft, asked);
     new_disk_field(ui, draft);
     told(ui, problems, Field::Disks, true);
     ui.add_space(12.0);
@@ -120,13 +120,10 @@ fn cd_field(ui: &mut Ui, draft: &mut Draft, problems: &[(Field, String)], asked:
     told(ui, problems, Field::Cd, true);
 }
 
-/// The hard disks of a saved machine.
-fn disks(ui: &mut Ui, draft: &mut Draft) {
-    title(ui, "Hard disks");
+/// The hard disks, beside one that it boots.
+fn disks(ui: &mut Ui, draft: &mut Draft, asked: &mut Vec<Action>) {
+    title(ui, if draft.changes.is_some() { "Hard disks" } else { "More hard disks" });
     let weak = theme::colours().weak;
-    if draft.profile.disks.is_empty() {
-        ui.label(RichText::new("None.").color(weak));
-    }
     let mut taken_out = None;
     for (number, disk) in draft.profile.disks.iter().enumerate() {
         ui.horizontal(|ui| {
@@ -136,6 +133,12 @@ fn disks(ui: &mut Ui, draft: &mut Draft) {
             ui.add(egui::Label::new(RichText::new(disk.display().to_string()).color(weak)).truncate());
         });
     }
+    ui.horizontal(|ui| {
+        Action::BrowseDisk.button(ui, asked);
+        if draft.profile.disks.is_empty() {
+            ui.label(RichText::new("none").color(weak));
+        }
+    });
     if let Some(number) = taken_out {
         draft.profile.disks.remove(number);
     }

@@ -56,7 +56,15 @@ impl App {
                     None => "Choose what the machine boots",
                     Some(_) => "Choose what is in the CD drive",
                 };
-                self.picker = Some((FilePicker::new(title, self.draft.file()), Picked::Draft));
+                let picker =
+                    FilePicker::new(title, self.draft.file()).or_folder(self.draft.changes.is_some());
+                self.picker = Some((picker, Picked::Draft));
+            }
+            Action::BrowseDisk => {
+                let near =
+                    self.draft.profile.disks.last().cloned().unwrap_or_else(|| self.draft.file().to_owned());
+                let picker = FilePicker::new("Choose a hard disk", &near).or_folder(true);
+                self.picker = Some((picker, Picked::Disk));
             }
             Action::BrowseSymbols(id) => {
                 let near = self.symbols_near(id);
@@ -66,7 +74,8 @@ impl App {
             Action::BrowseMedium(id, drive) => {
                 let near = self.medium_in(id, &drive).unwrap_or_default();
                 let title = format!("Choose what goes into the {} drive", devices_page::name(&drive));
-                self.picker = Some((FilePicker::new(title, &near), Picked::Medium(id, drive)));
+                let picker = FilePicker::new(title, &near).or_folder(drive == "cdrom");
+                self.picker = Some((picker, Picked::Medium(id, drive)));
             }
             Action::Start(id) | Action::Continue(id) => self.start(id, Beginning::Usual),
             Action::StartAnew(id) => self.start(id, Beginning::Anew),

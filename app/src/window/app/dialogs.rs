@@ -22,6 +22,7 @@ impl App {
                 (Choice::Open, picked) => self.picker = Some((picker, picked)),
                 (Choice::Cancelled, _) => {}
                 (Choice::File(path), Picked::Draft) => self.draft.take_file(&path),
+                (Choice::File(path), Picked::Disk) => self.draft.profile.disks.push(path),
                 (Choice::File(path), Picked::Symbols(id)) => {
                     asked.push(Action::Do(id, Command::Symbols { action: SymbolsAction::Load { path } }));
                 }

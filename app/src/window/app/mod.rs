@@ -36,6 +36,8 @@ const REFRESH: Duration = Duration::from_secs(2);
 enum Picked {
     /// The form for a new machine.
     Draft,
+    /// A hard disk of the machine in the form.
+    Disk,
     /// Names of addresses in a machine.
     Symbols(Id),
     /// To be put into this drive of a machine.

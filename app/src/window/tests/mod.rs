@@ -239,8 +239,11 @@ fn a_saved_machines_settings_are_changed() {
     assert_eq!(Profile { memory: before.memory, disks: before.disks.clone(), ..after.clone() }, before);
     window.click("Settings");
     window.click("Take out");
+    window.click("Add…");
+    window.click("This folder");
     window.click("Save");
-    assert!(window.library().load("old").unwrap().disks.is_empty());
+    let disks = window.library().load("old").unwrap().disks;
+    assert!(disks.len() == 1 && disks[0].is_dir(), "the folder is the guest's disk: {disks:?}");
     assert!(after.disks[0].is_file(), "its file stays");
 }
 
