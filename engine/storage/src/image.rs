@@ -259,7 +259,7 @@ impl Chain {
 }
 
 /// Where the backing file of `front` lies, if its name is that of a file.
-fn backing_path(front: &Path, name: &str) -> Option<PathBuf> {
+pub(crate) fn backing_path(front: &Path, name: &str) -> Option<PathBuf> {
     let name = name.strip_prefix("file:").unwrap_or(name);
     let is_protocol = name.split_once(':').is_some_and(|(start, _)| !start.contains('/'));
     if name.is_empty() || is_protocol {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{JobError, failed};
 use crate::disk::Disk;
 use crate::format::Format;
-use crate::image::{Chain, Image};
+use crate::image::{Chain, Image, backing_path};
 use crate::open::OpenError;
 use crate::progress::Progress;
 use crate::qcow2::{Header, Own, Qcow2};
@@ -32,22 +32,28 @@ pub fn merge(path: &Path, progress: Progress<'_>) -> Result<(), JobError> {
     if backing.length_bytes() < header.length_bytes {
         backing.resize(header.length_bytes).map_err(failed(path))?;
     }
-    copy(path, &mut overlay, &mut backing, progress)?;
-    backing.flush().map_err(failed(path))
+    let is_finished = copy(path, &mut overlay, &mut backing, progress)?;
+    backing.flush().map_err(failed(path))?;
+    if is_finished {
+        return Ok(());
+    }
+    let base = backing_path(path, &name).unwrap_or_else(|| name.into());
+    Err(JobError::MergeCut { overlay: path.to_owned(), base })
 }
 
+/// Whether it was finished: not if the caller gave up.
 fn copy(
     path: &Path,
     overlay: &mut Qcow2,
     backing: &mut Image,
     progress: Progress<'_>,
-) -> Result<(), JobError> {
+) -> Result<bool, JobError> {
     let length_bytes = overlay.length_bytes();
     let mut buffer = Vec::new();
     let mut at = 0;
     while at < length_bytes {
         if !progress(at, length_bytes) {
-            return Err(JobError::Cancelled);
+            return Ok(false);
         }
         let (own, run_bytes) = overlay.own(at).map_err(failed(path))?;
         let run_bytes = match own {
@@ -66,5 +72,31 @@ fn copy(
         at += run_bytes;
     }
     progress(length_bytes, length_bytes);
-    Ok(())
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{self, NewDisk};
+
+    #[test]
+    fn an_interrupted_merge_says_what_it_did_and_is_finished_by_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        job::create(&path("base.img"), &NewDisk::new(Format::Raw, 4 << 20)).unwrap();
+        job::create(&path("top.qcow2"), &NewDisk::over(Path::new("base.img"))).unwrap();
+        let mut top = Image::open(&path("top.qcow2"), Access::ReadWrite).unwrap();
+        top.write_at(0, &vec![7; 4 << 20]).unwrap();
+        drop(top);
+        let error = merge(&path("top.qcow2"), &mut |done, _| done < 2 << 20).unwrap_err();
+        assert!(error.is_interruption() && matches!(error, JobError::MergeCut { .. }));
+        let text = error.to_string();
+        assert!(!text.contains("nothing was changed") && text.contains("base.img holds a part"), "{text}");
+        let held =
+            |value| std::fs::read(path("base.img")).unwrap().iter().filter(|byte| **byte == value).count();
+        assert_eq!((held(7), held(0)), (2 << 20, 2 << 20));
+        merge(&path("top.qcow2"), &mut |_, _| true).unwrap();
+        assert_eq!(held(7), 4 << 20);
+    }
 }

@@ -50,8 +50,32 @@ pub enum JobError {
         asked_bytes: u64,
     },
     /// The caller gave up.
-    #[error("cancelled; nothing was changed")]
+    #[error("interrupted; nothing was changed")]
     Cancelled,
+    /// The caller gave up in the middle of a merge, which writes in place.
+    #[error(
+        "interrupted: {base} holds a part of {overlay} now. Nothing is lost: `vitrine disk merge {overlay}` \
+         again finishes it"
+    )]
+    MergeCut {
+        /// What is merged.
+        overlay: PathBuf,
+        /// What it is merged into.
+        base: PathBuf,
+    },
+    /// The caller gave up when an image was mended, and not looked through yet.
+    #[error("interrupted: {path} is mended, and was not looked through to the end")]
+    CheckCut {
+        /// The image.
+        path: PathBuf,
+    },
+}
+
+impl JobError {
+    /// Whether it is the caller who wanted it so.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, JobError::Cancelled | JobError::MergeCut { .. } | JobError::CheckCut { .. })
+    }
 }
 
 pub(crate) fn failed(path: &Path) -> impl FnOnce(DiskError) -> JobError {
@@ -82,5 +106,35 @@ pub fn check(path: &Path, mends: bool, progress: Progress<'_>) -> Result<Finding
         image.flush().map_err(failed(path))?;
     }
     let findings = Image::open(path, Access::ReadOnly)?.check(progress).map_err(failed(path))?;
-    if findings.is_cancelled { Err(JobError::Cancelled) } else { Ok(findings) }
+    match findings.is_cancelled {
+        false => Ok(findings),
+        true if mends => Err(JobError::CheckCut { path: path.to_owned() }),
+        true => Err(JobError::Cancelled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+
+    #[test]
+    fn a_check_that_mended_already_does_not_say_that_nothing_was_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.qcow2");
+        create(&path, &NewDisk::new(Format::Qcow2, 1 << 20)).unwrap();
+        Image::open(&path, Access::ReadWrite).unwrap().write_at(0, &[1; 512]).unwrap();
+        // The only table is looked at once to mend, once to check.
+        for (calls, is_mended) in [(0, false), (1, true)] {
+            let mut left = calls;
+            let mut progress = |_, _| {
+                left -= 1;
+                left >= 0
+            };
+            let error = check(&path, true, &mut progress).unwrap_err();
+            assert!(error.is_interruption(), "{error}");
+            assert_eq!(matches!(error, JobError::CheckCut { .. }), is_mended, "{error}");
+        }
+        assert!(matches!(check(&path, false, &mut |_, _| false), Err(JobError::Cancelled)));
+    }
 }
