@@ -34,8 +34,7 @@ pub fn disk(command: &DiskCommand) -> Result<u8, String> {
     };
     match done {
         Ok(()) => Ok(status::SUCCESS),
-        Err(JobError::Cancelled) => interrupted(),
-        Err(error) => Err(error.to_string()),
+        Err(error) => failed(&error),
     }
 }
 
@@ -53,8 +52,7 @@ fn named_from(file: &Path, backing: &Path) -> std::path::PathBuf {
 fn check(file: &Path, repair: bool) -> Result<u8, String> {
     let findings = match with_progress("looked through", |progress| job::check(file, repair, progress)) {
         Ok(findings) => findings,
-        Err(JobError::Cancelled) => return interrupted(),
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return failed(&error),
     };
     for damage in &findings.damage {
         console::say(&format!("damaged: {damage}"));
@@ -94,9 +92,13 @@ fn with_progress<T>(
     result
 }
 
-fn interrupted() -> Result<u8, String> {
-    console::tell("interrupted; nothing was changed");
-    Ok(status::INTERRUPTED)
+/// The end of a job that was not done: the job itself knows what an interrupted one leaves behind.
+fn failed(error: &JobError) -> Result<u8, String> {
+    if error.is_interruption() {
+        console::tell(&error.to_string());
+        return Ok(status::INTERRUPTED);
+    }
+    Err(error.to_string())
 }
 
 fn as_text(info: &Info) -> String {
@@ -142,6 +144,14 @@ mod tests {
         assert_eq!(named("top.qcow2", "base.img"), Path::new("base.img"));
         assert_eq!(named("vm/top.qcow2", "vm/base.img"), Path::new("base.img"));
         assert!(named("vm/top.qcow2", "base.img").is_absolute());
+    }
+
+    #[test]
+    fn every_interruption_has_its_status() {
+        let cut = JobError::MergeCut { overlay: "top.qcow2".into(), base: "base.img".into() };
+        assert_eq!(failed(&cut), Ok(status::INTERRUPTED));
+        assert_eq!(failed(&JobError::Cancelled), Ok(status::INTERRUPTED));
+        assert!(failed(&JobError::NotMade(Format::Vmdk)).is_err());
     }
 
     #[test]
