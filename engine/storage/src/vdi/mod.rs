@@ -78,6 +78,12 @@ impl Vdi {
             let what = "its map names a block twice, or one beyond the last".to_owned();
             return Err(OpenError::Damaged { path: path.to_owned(), format: Format::Vdi, what });
         }
+        // Growing the file for a new block would make zeros of what was cut off.
+        let is_cut = |(block, place): (usize, &u32)| *place < ZERO && !self.is_in_file(block as u64, *place);
+        if let Some(block) = self.map.iter().enumerate().position(is_cut) {
+            let what = format!("block {block} does not lie in the file, which may be cut");
+            return Err(OpenError::Damaged { path: path.to_owned(), format: Format::Vdi, what });
+        }
         let mut is_used = vec![false; end as usize];
         used.iter().for_each(|place| is_used[*place as usize] = true);
         self.free = (0..end).rev().filter(|place| !is_used[*place as usize]).collect();
@@ -96,15 +102,25 @@ impl Vdi {
         self.header.data_offset + u64::from(place) * self.header.block_bytes
     }
 
+    /// Whether the file holds all that the disk has of a block: the last one may be cut where the disk ends.
+    fn is_in_file(&self, block: u64, place: u32) -> bool {
+        let start = block * self.header.block_bytes;
+        let needed = self.header.block_bytes.min(self.length_bytes().saturating_sub(start));
+        needed == 0 || self.place_offset(place) + needed <= self.store.length_bytes()
+    }
+
     /// Where a block lies in the file.
     fn lookup(&self, block: u64) -> Result<Option<u64>, DiskError> {
+        let damaged = |what| DiskError::Damaged { path: PathBuf::from(self.store.path()), what };
         match self.map[block as usize] {
             place if place >= ZERO => Ok(None),
-            place if place < self.header.blocks => Ok(Some(self.place_offset(place))),
-            place => Err(DiskError::Damaged {
-                path: PathBuf::from(self.store.path()),
-                what: format!("block {block} is said to lie at place {place}"),
-            }),
+            place if place >= self.header.blocks => {
+                Err(damaged(format!("block {block} is said to lie at place {place}")))
+            }
+            place if !self.is_in_file(block, place) => {
+                Err(damaged(format!("block {block} does not lie in the file, which may be cut")))
+            }
+            place => Ok(Some(self.place_offset(place))),
         }
     }
 
@@ -175,7 +191,12 @@ impl Vdi {
                 place if std::mem::replace(&mut is_used[place as usize], true) => {
                     findings.add(format!("block {block} lies at place {place}, as another block does"));
                 }
-                _ => findings.used_bytes += self.header.block_bytes,
+                place => {
+                    findings.used_bytes += self.header.block_bytes;
+                    if !self.is_in_file(block as u64, place) {
+                        findings.add(format!("block {block} does not lie in the file, which may be cut"));
+                    }
+                }
             }
         }
         let counted = u64::from(self.header.allocated) * self.header.block_bytes;
@@ -188,11 +209,21 @@ impl Vdi {
         self.commit()?;
         let too_large = || DiskError::Host(io::ErrorKind::FileTooLarge.into());
         let length_bytes = length_bytes.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
-        let blocks = length_bytes.div_ceil(self.header.block_bytes);
+        // Some programs make more blocks than the disk needs.
+        let blocks = length_bytes.div_ceil(self.header.block_bytes).max(self.header.blocks.into());
         let room = (self.header.data_offset - self.header.map_offset) / 4;
         if length_bytes < self.header.length_bytes || blocks > room {
             let what = "this image cannot be given that length in place; convert it into a new one";
             return Err(DiskError::Host(io::Error::new(io::ErrorKind::Unsupported, what)));
+        }
+        // The last block is whole from now on, also in a file that ended where the disk did.
+        if let Some(last) = self.header.length_bytes.checked_sub(1)
+            && let Some(place) = self.lookup(last / self.header.block_bytes)?
+        {
+            let end = place + self.header.block_bytes;
+            if self.store.length_bytes() < end {
+                self.store.set_length(end)?;
+            }
         }
         let from = self.map.len();
         self.map.resize(blocks as usize, ABSENT);

@@ -87,3 +87,54 @@ fn it_grows_in_place_while_its_map_has_room() {
     assert_eq!((disk.length_bytes(), bytes[0]), (9 << 20, 2));
     assert!(disk.check(&mut |_, _| true).unwrap().is_sound());
 }
+
+/// A disk of two and a half blocks of 4 KiB in `file_bytes` of its file; all of it is 1.
+fn cut(file_bytes: usize) -> CrashStore {
+    let mut bytes = image();
+    put_le32(&mut bytes, 0x170, 10_240);
+    let store = CrashStore::new(bytes);
+    let mut disk = open(store.clone());
+    disk.write_at(0, &[1; 10_240]).unwrap();
+    drop(disk);
+    let mut bytes = store.bytes();
+    assert_eq!(bytes.len(), 4096 * 4);
+    bytes.truncate(file_bytes);
+    CrashStore::new(bytes)
+}
+
+#[test]
+fn a_cut_file_does_not_read_as_zeros() {
+    let store = cut(4096 * 3 + 2047);
+    let mut disk = Vdi::open(Box::new(store.clone()), false).unwrap();
+    let mut bytes = [0; 512];
+    disk.read_at(4096, &mut bytes).unwrap();
+    assert_eq!(bytes, [1; 512]);
+    assert!(matches!(disk.read_at(8192, &mut bytes), Err(DiskError::Damaged { .. })));
+    assert!(matches!(disk.extent(8192), Err(DiskError::Damaged { .. })));
+    let findings = disk.check(&mut |_, _| true).unwrap();
+    assert_eq!((findings.damaged, findings.leaked_bytes), (1, 0), "{findings:?}");
+    assert!(findings.damage[0].contains("block 2"), "{findings:?}");
+    // A new block would lie behind what is missing.
+    assert!(matches!(Vdi::open(Box::new(store), true), Err(OpenError::Damaged { .. })));
+}
+
+#[test]
+fn a_file_may_end_where_its_disk_does() {
+    let store = cut(4096 * 3 + 2048);
+    let mut disk = open(store.clone());
+    let mut bytes = [0; 2048];
+    disk.read_at(8192, &mut bytes).unwrap();
+    assert_eq!(bytes, [1; 2048]);
+    assert!(disk.check(&mut |_, _| true).unwrap().is_sound());
+    disk.resize(64 << 10).unwrap();
+    disk.write_at(60 << 10, &[2; 4096]).unwrap();
+    drop(disk);
+    let mut disk = open(store);
+    let mut all = vec![9; 64 << 10];
+    disk.read_at(0, &mut all).unwrap();
+    assert!(
+        all[..10_240].iter().all(|byte| *byte == 1) && all[10_240..60 << 10].iter().all(|byte| *byte == 0)
+    );
+    assert!(all[60 << 10..].iter().all(|byte| *byte == 2));
+    assert!(disk.check(&mut |_, _| true).unwrap().is_sound());
+}
