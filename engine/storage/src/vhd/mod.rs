@@ -90,6 +90,11 @@ impl Vhd {
         if self.is_writable && (overlap || is_low) {
             return Err(damaged(path, "blocks overlap".into()));
         }
+        // Growing the file for a new block would make zeros of what was cut off.
+        let is_cut = places.last().is_some_and(|sector| block_end(*sector) > self.store.length_bytes());
+        if self.is_writable && is_cut {
+            return Err(damaged(path, "its last block does not lie in the file, which may be cut".into()));
+        }
         let end = places.last().map_or(0, |sector| block_end(*sector)).max(tables_end);
         Ok(Dynamic {
             header,
@@ -198,14 +203,21 @@ impl Dynamic {
         places.map(|(block, sector)| (u64::from(*sector) * SECTOR, block))
     }
 
-    /// Where a block's bitmap lies.
-    fn lookup(&self, store: &dyn Store, block: usize) -> Result<Option<u64>, DiskError> {
+    /// Whether the file holds all that a disk of `disk_bytes` has of a block.
+    fn is_in_file(&self, store: &dyn Store, block: usize, place: u64, disk_bytes: u64) -> bool {
+        let start = block as u64 * self.header.block_bytes;
+        let needed = self.header.block_bytes.min(disk_bytes.saturating_sub(start));
+        place + self.header.bitmap_bytes() + needed <= store.length_bytes()
+    }
+
+    /// Where a block's bitmap lies, on a disk of `disk_bytes`.
+    fn lookup(&self, store: &dyn Store, block: usize, disk_bytes: u64) -> Result<Option<u64>, DiskError> {
         match self.table[block] {
             ABSENT => Ok(None),
             sector => {
                 let place = u64::from(sector) * SECTOR;
-                if place + self.header.bitmap_bytes() >= store.length_bytes() {
-                    let what = format!("block {block} is said to lie at byte {place}");
+                if !self.is_in_file(store, block, place, disk_bytes) {
+                    let what = format!("block {block} does not lie in the file, which may be cut");
                     return Err(DiskError::Damaged { path: PathBuf::from(store.path()), what });
                 }
                 Ok(Some(place))
@@ -320,7 +332,7 @@ impl Disk for Vhd {
         };
         for piece in pieces(offset, buffer.len(), dynamic.header.block_bytes) {
             let block = piece.unit as usize;
-            let place = dynamic.lookup(&*self.store, block)?;
+            let place = dynamic.lookup(&*self.store, block, self.footer.length_bytes)?;
             // In a block, runs of sectors that are there and of those that are not.
             let (mut at, end) = (piece.range.start, piece.range.end);
             while at < end {
@@ -362,7 +374,7 @@ impl Disk for Vhd {
         for piece in pieces(offset, bytes.len(), dynamic.header.block_bytes) {
             let (block, bytes) = (piece.unit as usize, &bytes[piece.range]);
             let data = dynamic.header.bitmap_bytes() + piece.within;
-            match dynamic.lookup(&*self.store, block)? {
+            match dynamic.lookup(&*self.store, block, self.footer.length_bytes)? {
                 Some(place) => {
                     self.store.write_at(place + data, bytes)?;
                     let last = (piece.within + bytes.len() as u64 - 1) / SECTOR;
@@ -394,7 +406,7 @@ impl Disk for Vhd {
                 Some(dynamic) => {
                     let within = at % dynamic.header.block_bytes;
                     let block = (at / dynamic.header.block_bytes) as usize;
-                    let place = dynamic.lookup(&*self.store, block)?;
+                    let place = dynamic.lookup(&*self.store, block, self.footer.length_bytes)?;
                     let data = dynamic.header.bitmap_bytes() + within;
                     (place.map(|place| place + data), (dynamic.header.block_bytes - within).min(end - at))
                 }
@@ -415,7 +427,7 @@ impl Disk for Vhd {
         };
         let block_bytes = dynamic.header.block_bytes;
         let length_bytes = (block_bytes - offset % block_bytes).min(rest);
-        match dynamic.lookup(&*self.store, (offset / block_bytes) as usize)? {
+        match dynamic.lookup(&*self.store, (offset / block_bytes) as usize, self.footer.length_bytes)? {
             Some(_) => Ok(Extent { length_bytes, is_zero: false }),
             None => extent_padded(self.parent.as_mut(), offset, length_bytes),
         }

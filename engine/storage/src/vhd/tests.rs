@@ -121,3 +121,22 @@ fn sectors_that_a_block_does_not_have_are_the_parents() {
         assert!(all[range.clone()].iter().all(|byte| *byte == value), "{range:?}");
     }
 }
+
+#[test]
+fn a_cut_file_does_not_read_as_zeros() {
+    let store = CrashStore::new(image());
+    let mut disk = open(store.clone());
+    disk.write_at(4096, &[1; 8192]).unwrap();
+    drop(disk);
+    let mut bytes = store.bytes();
+    // The footer, and the end of the last block.
+    bytes.truncate(bytes.len() - 512 - 1);
+    let store = CrashStore::new(bytes);
+    let mut disk = Vhd::open(Box::new(store.clone()), false, no_parent).unwrap();
+    let mut sector = [0; 512];
+    disk.read_at(4096, &mut sector).unwrap();
+    assert_eq!(sector, [1; 512]);
+    assert!(matches!(disk.read_at(8192, &mut sector), Err(DiskError::Damaged { .. })));
+    assert_eq!(disk.check(&mut |_, _| true).unwrap().damaged, 1);
+    assert!(matches!(Vhd::open(Box::new(store), true, no_parent), Err(OpenError::Damaged { .. })));
+}
