@@ -121,10 +121,12 @@ fn try_image(format: Format, bytes: Vec<u8>, writes: bool, random: &mut Random) 
         Format::Vhdx => {
             let Ok(mut disk) = Vhdx::open(Box::new(store)) else { return false };
             exercise(&mut disk, random);
+            let _ = disk.check(&mut |_, _| true);
         }
         Format::Vmdk | Format::Raw => {
             let Ok(mut disk) = Vmdk::open(Box::new(store), |_, _| behind()) else { return false };
             exercise(&mut disk, random);
+            let _ = disk.check(&mut |_, _| true);
         }
     }
     true

@@ -55,13 +55,15 @@ impl Image {
         }
     }
 
-    /// Looks through the image's tables; those without any are sound.
+    /// Looks through the image's tables. A raw image has none, and nothing is found.
     pub fn check(&mut self, progress: Progress<'_>) -> Result<Findings, DiskError> {
         match self {
             Image::Qcow2(image) => image.check(progress),
             Image::Vdi(image) => image.check(progress),
             Image::Vhd(image) => image.check(progress),
-            Image::Raw(_) | Image::Vhdx(_) | Image::Vmdk(_) => Ok(Findings::default()),
+            Image::Vhdx(image) => image.check(progress),
+            Image::Vmdk(image) => image.check(progress),
+            Image::Raw(_) => Ok(Findings::default()),
         }
     }
 

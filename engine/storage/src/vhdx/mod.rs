@@ -3,6 +3,7 @@
 //! The log of an image that was not closed is replayed in memory. Left out on purpose: parents
 //! (differencing disks), writing (a qcow2 overlay takes what is written).
 
+mod check;
 mod crc32c;
 mod header;
 mod log;
@@ -48,12 +49,19 @@ impl Vhdx {
         &self.header
     }
 
+    /// Whether the file holds all that the disk has of a block: the last one may be cut where the disk ends.
+    fn is_in_file(&self, block: u64, place: u64) -> bool {
+        let start = block * self.header.block_bytes;
+        let needed = self.header.block_bytes.min(self.length_bytes().saturating_sub(start));
+        place != 0 && place.checked_add(needed).is_some_and(|end| end <= self.store.length_bytes())
+    }
+
     fn lookup(&self, block: u64) -> Result<Option<u64>, DiskError> {
         let entry = self.blocks[block as usize];
         let damaged = |what| DiskError::Damaged { path: PathBuf::from(self.store.path()), what };
         match entry & 7 {
-            PRESENT if entry & OFFSET == 0 || entry & OFFSET >= self.store.length_bytes() => {
-                Err(damaged(format!("block {block} is said to lie at byte {}", entry & OFFSET)))
+            PRESENT if !self.is_in_file(block, entry & OFFSET) => {
+                Err(damaged(format!("block {block} does not lie in the file, which may be cut")))
             }
             PRESENT => Ok(Some(entry & OFFSET)),
             PARTLY_PRESENT => Err(damaged(format!("block {block} needs a parent, and there is none"))),

@@ -119,6 +119,39 @@ fn blocks_are_found() {
 }
 
 #[test]
+fn a_cut_file_does_not_read_as_zeros() {
+    let mut bytes = image([0; 16]);
+    bytes.truncate(4 * MIB - 1);
+    let mut disk = open(bytes).unwrap();
+    assert!(matches!(disk.read_at(MIB as u64, &mut [0]), Err(DiskError::Damaged { .. })));
+    let findings = disk.check(&mut |_, _| true).unwrap();
+    assert!(findings.damaged == 1 && findings.damage[0].contains("block 1"), "{findings:?}");
+}
+
+#[test]
+fn a_check_tells_what_is_wrong_with_the_table() {
+    let check = |entries: &[(usize, u64)]| {
+        let mut bytes = image([0; 16]);
+        entries.iter().for_each(|(block, entry)| put_le64(&mut bytes, BAT + block * 8, *entry));
+        open(bytes).unwrap().check(&mut |_, _| true).unwrap()
+    };
+    let sound = check(&[]);
+    assert!(sound.is_sound());
+    assert_eq!(sound.used_bytes, MIB as u64);
+    for (entry, reason) in [
+        ((3 * MIB as u64) | PRESENT, "over one another"),
+        ((4 * MIB as u64) | PRESENT, "block 2 does not lie in the file"),
+        (PRESENT, "block 2 does not lie in the file"),
+        (OFFSET | PRESENT, "block 2 does not lie in the file"),
+        ((3 * MIB as u64) | PARTLY_PRESENT, "needs a parent"),
+    ] {
+        let findings = check(&[(2, entry)]);
+        assert!(findings.damaged == 1 && findings.damage[0].contains(reason), "{findings:?}");
+    }
+    assert!(open(image([0; 16])).unwrap().check(&mut |_, _| false).unwrap().is_cancelled);
+}
+
+#[test]
 fn the_log_is_replayed_in_memory_even_around_its_end() {
     let id = [9; 16];
     let mut bytes = image(id);
@@ -178,6 +211,7 @@ proptest! {
             for at in [0, MIB as u64, disk.length_bytes().saturating_sub(512)] {
                 let _ = disk.read_at(at, &mut buffer);
             }
+            let _ = disk.check(&mut |_, _| true);
         }
     }
 }

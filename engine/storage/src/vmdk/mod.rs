@@ -4,6 +4,7 @@
 //! Extents are files beside the description; a name that leads elsewhere is refused. Left out on purpose: ESX's
 //! own sparse formats, raw device mappings, writing (a qcow2 overlay takes what is written).
 
+mod check;
 mod descriptor;
 mod sparse;
 

@@ -20,6 +20,8 @@ const AT_END: u64 = u64::MAX;
 /// Largest grain, and most tables of a directory.
 const GRAIN_MAX_BYTES: u64 = 16 << 20;
 const TABLES_MAX: u64 = 1 << 24;
+/// What stands before a compressed grain.
+const MARKER_BYTES: u64 = 12;
 /// Grain tables kept in memory.
 const TABLES_KEPT: usize = 2048;
 
@@ -31,9 +33,9 @@ pub struct Sparse {
     /// Bytes of a grain.
     pub grain_bytes: u64,
     has_zero_grains: bool,
-    is_compressed: bool,
-    entries_per_table: u64,
-    directory: Vec<u32>,
+    pub(super) is_compressed: bool,
+    pub(super) entries_per_table: u64,
+    pub(super) directory: Vec<u32>,
     tables: HashMap<u32, Vec<u32>>,
     /// The grain inflated last.
     inflated: Option<(u32, Vec<u8>)>,
@@ -129,11 +131,35 @@ impl Sparse {
                 read.map_err(|_| self.damaged(format!("a table is said to lie at sector {table}")))?;
             self.tables.insert(table, le32_table(&bytes));
         }
-        match self.tables[&table][(grain % self.entries_per_table) as usize] {
+        self.grain(grain, self.tables[&table][(grain % self.entries_per_table) as usize])
+    }
+
+    /// Where a grain is whose entry is `entry`.
+    pub(super) fn grain(&self, grain: u64, entry: u32) -> Result<Grain, DiskError> {
+        match entry {
             0 => Ok(Grain::Absent),
             1 if self.has_zero_grains => Ok(Grain::Zero),
-            sector if u64::from(sector) * SECTOR < self.store.length_bytes() => Ok(Grain::At(sector)),
-            sector => Err(self.damaged(format!("a grain is said to lie at sector {sector}"))),
+            sector if self.is_in_file(grain, sector) => Ok(Grain::At(sector)),
+            _ => Err(self.damaged(format!("grain {grain} does not lie in the file, which may be cut"))),
+        }
+    }
+
+    /// Whether the file holds all that the extent has of a grain (the last one may be cut where the extent ends), or
+    /// the marker of a compressed one.
+    fn is_in_file(&self, grain: u64, sector: u32) -> bool {
+        let grain_sectors = self.grain_bytes / SECTOR;
+        let needed = match self.is_compressed {
+            true => MARKER_BYTES,
+            false => (self.sectors - grain * grain_sectors).min(grain_sectors) * SECTOR,
+        };
+        u64::from(sector) * SECTOR + needed <= self.store.length_bytes()
+    }
+
+    /// What a grain that is there takes of the file.
+    pub(super) fn stored_bytes(&self, sector: u32) -> Result<u64, DiskError> {
+        match self.is_compressed {
+            true => Ok(MARKER_BYTES + self.packed_bytes(u64::from(sector) * SECTOR)?),
+            false => Ok(self.grain_bytes),
         }
     }
 
@@ -151,16 +177,25 @@ impl Sparse {
         Ok(())
     }
 
-    /// A marker (the grain's first sector, and a length), then zlib data.
-    fn inflate(&self, at: u64) -> Result<Vec<u8>, DiskError> {
+    /// The length of a compressed grain, from the marker before it, which also names the grain's first sector.
+    fn packed_bytes(&self, at: u64) -> Result<u64, DiskError> {
         let wrong = |what: &str| self.damaged(format!("the grain at byte {at} {what}"));
-        let mut marker = [0; 12];
+        let mut marker = [0; MARKER_BYTES as usize];
         self.store.read_at(at, &mut marker)?;
         let length = u64::from(le32(&marker, 8));
         if length > 2 * self.grain_bytes + 1024 {
             return Err(wrong("is longer than a grain can be"));
         }
-        let packed = read_exact(&*self.store, at + 12, length).map_err(|_| wrong("ends too early"))?;
+        if at + MARKER_BYTES + length > self.store.length_bytes() {
+            return Err(wrong("ends too early"));
+        }
+        Ok(length)
+    }
+
+    /// A marker, then zlib data.
+    fn inflate(&self, at: u64) -> Result<Vec<u8>, DiskError> {
+        let wrong = |what: &str| self.damaged(format!("the grain at byte {at} {what}"));
+        let packed = read_exact(&*self.store, at + MARKER_BYTES, self.packed_bytes(at)?)?;
         // The last grain of a disk may be short; the rest is zeros.
         let mut bytes = vec![0; self.grain_bytes as usize];
         Decompress::new(true)

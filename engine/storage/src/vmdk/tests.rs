@@ -44,6 +44,62 @@ fn an_extent_that_is_not_beside_its_description_is_refused() {
     }
 }
 
+#[test]
+fn a_cut_file_does_not_read_as_zeros() {
+    let mut bytes = image();
+    bytes.truncate(12_287);
+    let mut disk = open(bytes).unwrap();
+    assert!(matches!(disk.read_at(4096, &mut [0; 512]), Err(DiskError::Damaged { .. })));
+    assert!(disk.read_at(0, &mut [0; 4096]).is_ok());
+    let findings = disk.check(&mut |_, _| true).unwrap();
+    assert!(findings.damaged == 1 && findings.damage[0].contains("grain 1"), "{findings:?}");
+}
+
+#[test]
+fn a_check_tells_what_is_wrong_with_tables_and_grains() {
+    // Two tables, the first with one grain.
+    let check = |numbers: &[(usize, u32)]| {
+        let mut bytes = image();
+        put_le64(&mut bytes, 12, 2 * 512 * 8);
+        numbers.iter().for_each(|(at, value)| put_le32(&mut bytes, *at, *value));
+        open(bytes).unwrap().check(&mut |_, _| true).unwrap()
+    };
+    let sound = check(&[]);
+    assert!(sound.is_sound());
+    assert_eq!(sound.used_bytes, 4096);
+    for (at, value, reason) in [
+        (516, 2, "table 1 lies over another"),
+        (516, 5, "table 1 lies over another"),
+        (516, 61, "table 1 does not lie in the file"),
+        (516, u32::MAX, "table 1 does not lie in the file"),
+        (1028 + 4, 16, "over one another"),
+        (1028 + 4, 23, "over one another"),
+        (1028 + 4, 57, "grain 2 does not lie in the file"),
+    ] {
+        let findings = check(&[(at, value)]);
+        assert!(findings.damaged == 1 && findings.damage[0].contains(reason), "{at} {value}: {findings:?}");
+    }
+    assert!(check(&[(516, 6)]).is_sound(), "another table behind the first");
+    assert!(open(image()).unwrap().check(&mut |_, _| false).unwrap().is_cancelled);
+}
+
+#[test]
+fn a_directory_that_names_one_table_over_and_over_is_looked_through_at_once() {
+    // 2²¹ tables of 2¹⁶ grains: all in one place, or all absent.
+    for entry in [0u32, 3] {
+        let mut bytes = image();
+        put_le64(&mut bytes, 12, 8 << (16 + 21));
+        put_le32(&mut bytes, 44, 1 << 16);
+        put_le64(&mut bytes, 56, 1024);
+        bytes.truncate(512);
+        bytes.resize(1024 * 512, 0);
+        bytes.extend(entry.to_le_bytes().repeat(1 << 21));
+        let mut disk = open(bytes).unwrap();
+        let findings = disk.check(&mut |_, _| true).unwrap();
+        assert_eq!(findings.damaged, if entry == 0 { 0 } else { (1 << 21) - 1 });
+    }
+}
+
 proptest! {
     #[test]
     fn no_header_makes_it_panic(
@@ -67,6 +123,7 @@ proptest! {
             for at in [0, 4096, disk.length_bytes().saturating_sub(512)] {
                 let _ = disk.read_at(at, &mut buffer);
             }
+            let _ = disk.check(&mut |_, _| true);
         }
     }
 }
