@@ -240,6 +240,18 @@ fn scripts_and_outputs_are_checked_before_anything_starts() {
 }
 
 #[test]
+fn a_check_says_sound_only_of_what_was_checked() {
+    let home = Home::new();
+    let raw = home.file("disk.img", &[0; 4096]);
+    let (out, _) = home.expect(0, &["disk", "check", &raw]);
+    assert!(out.contains("no tables to check") && !out.contains("sound"), "{out}");
+    let image = home.path("disk.qcow2");
+    home.expect(0, &["disk", "create", &image, "--size", "1M"]);
+    let (out, _) = home.expect(0, &["disk", "check", &image]);
+    assert!(out.contains("sound"), "{out}");
+}
+
+#[test]
 fn without_a_display_the_way_out_is_named() {
     let home = Home::new();
     let sector = home.file("boot.img", &boot_sector());
