@@ -159,8 +159,7 @@ impl Chain {
             true => HostFile::open_unlocked(path, access)?,
             false => HostFile::open(path, access)?,
         };
-        let found = format_of(&file).map_err(|error| OpenError::from_host(path, "read", false, error))?;
-        let format = known.unwrap_or(found);
+        let format = known.map_or_else(|| told(&file), Ok)?;
         let is_writable = access == Access::ReadWrite;
         if is_writable && matches!(format, Format::Vhdx | Format::Vmdk) {
             return Err(OpenError::OnlyRead { path: path.to_owned(), format });
@@ -277,8 +276,7 @@ pub fn chain(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut is_raw = false;
     while let Some(front) = files.last().filter(|_| !is_raw) {
         let file = HostFile::open_unlocked(front, Access::ReadOnly)?;
-        let found = format_of(&file).map_err(|error| OpenError::from_host(front, "read", false, error))?;
-        if found != Format::Qcow2 {
+        if told(&file)? != Format::Qcow2 {
             break;
         }
         let header = qcow2::Header::read(&file)?;
@@ -294,15 +292,15 @@ pub fn chain(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
 
 /// The format of the file at `path`, told by its content.
 pub fn format(path: &Path) -> Result<Format, OpenError> {
-    let file = HostFile::open_unlocked(path, Access::ReadOnly)?;
-    format_of(&file).map_err(|error| OpenError::from_host(path, "read", false, error))
+    told(&HostFile::open_unlocked(path, Access::ReadOnly)?)
 }
 
-/// The format of an opened file.
-pub(crate) fn format_of(file: &HostFile) -> std::io::Result<Format> {
+/// The format of an opened file, told by its content.
+pub(crate) fn told(file: &HostFile) -> Result<Format, OpenError> {
+    let host = |error| OpenError::from_host(file.path(), "read", false, error);
     let (mut head, mut tail) = ([0; SECTOR as usize], [0; SECTOR as usize]);
-    file.read_at(0, &mut head)?;
-    file.read_at(file.length_bytes().saturating_sub(SECTOR), &mut tail)?;
+    file.read_at(0, &mut head).map_err(host)?;
+    file.read_at(file.length_bytes().saturating_sub(SECTOR), &mut tail).map_err(host)?;
     Ok(Format::of(&head, &tail))
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::{Disk, DiskError, SECTOR};
 use crate::floppy::FloppyGeometry;
 use crate::format::Format;
-use crate::image::{self, format_of};
+use crate::image;
 use crate::iso::BLOCK;
 use crate::open::OpenError;
 use crate::raw::RawDisk;
@@ -147,9 +147,7 @@ pub enum IdentifyError {
 /// Tells what the file at `path` is, by its content. It need not be free: a disk in use is told as well.
 pub fn identify(path: &Path) -> Result<Kind, IdentifyError> {
     let file = HostFile::open_unlocked(path, Access::ReadOnly)?;
-    let unreadable = |source| IdentifyError::Unreadable { path: path.to_owned(), source };
-    let format = format_of(&file).map_err(|error| unreadable(error.into()))?;
-    if format != Format::Raw {
+    if image::told(&file)? != Format::Raw {
         drop(file);
         return match look(path, &mut image::Image::look(path)?)? {
             kind @ (Kind::Iso { .. } | Kind::Floppy { .. } | Kind::DiskImage { .. }) => Ok(kind),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::format::Format;
-use crate::image::format_of;
+use crate::image::told;
 use crate::memory::MemoryDisk;
 use crate::open::OpenError;
 use crate::qcow2::header::Compression;
@@ -39,7 +39,7 @@ pub fn info(path: &Path) -> Result<Info, OpenError> {
     let host = |error| OpenError::from_host(path, "read", false, error);
     let mut info = Info {
         path: path.to_owned(),
-        format: format_of(&file).map_err(host)?,
+        format: told(&file)?,
         length_bytes: file.length_bytes(),
         file_bytes: file.length_bytes(),
         allocated_bytes: file.allocated_bytes().map_err(host)?,

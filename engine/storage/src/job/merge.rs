@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{JobError, failed};
 use crate::disk::Disk;
 use crate::format::Format;
-use crate::image::{Chain, Image, backing_path};
+use crate::image::{Chain, Image, backing_path, told};
 use crate::open::OpenError;
 use crate::progress::Progress;
 use crate::qcow2::{Header, Own, Qcow2};
@@ -19,6 +19,10 @@ const CHUNK: u64 = 1 << 20;
 /// work is cut off, doing it again finishes it.
 pub fn merge(path: &Path, progress: Progress<'_>) -> Result<(), JobError> {
     let file = HostFile::open(path, Access::ReadOnly)?;
+    let format = told(&file)?;
+    if format != Format::Qcow2 {
+        return Err(JobError::NotOverlay { path: path.to_owned(), format });
+    }
     let header = Header::read(&file)?;
     let Some(name) = header.backing_name.clone() else {
         let (path, format) = (path.to_owned(), Format::Qcow2);
@@ -79,6 +83,21 @@ fn copy(
 mod tests {
     use super::*;
     use crate::job::{self, NewDisk};
+
+    #[test]
+    fn what_is_no_overlay_is_told_by_its_format() {
+        let folder = tempfile::tempdir().unwrap();
+        for format in [Format::Raw, Format::Vdi, Format::Vhd] {
+            let path = folder.path().join(format.word());
+            job::create(&path, &NewDisk::new(format, 1 << 20)).unwrap();
+            let error = merge(&path, &mut |_, _| true).unwrap_err().to_string();
+            assert!(error.contains(format.name()) && error.contains("only QCOW2 overlays"), "{error}");
+        }
+        let path = folder.path().join("whole.qcow2");
+        job::create(&path, &NewDisk::new(Format::Qcow2, 1 << 20)).unwrap();
+        let error = merge(&path, &mut |_, _| true).unwrap_err().to_string();
+        assert!(error.contains("no backing file"), "{error}");
+    }
 
     #[test]
     fn an_interrupted_merge_says_what_it_did_and_is_finished_by_another() {

@@ -36,6 +36,17 @@ pub enum JobError {
     /// The format cannot be made here.
     #[error("{0} images are read and not made; make a qcow2, raw, vdi or vhd image")]
     NotMade(crate::Format),
+    /// Only qcow2 overlays are merged.
+    #[error(
+        "{path} is {}; only QCOW2 overlays are merged into what they are based on. `vitrine disk convert` copies \
+         an image with all it is based on into a new one", format.name()
+    )]
+    NotOverlay {
+        /// The image.
+        path: PathBuf,
+        /// Its format.
+        format: crate::Format,
+    },
     /// A shorter length was asked for without saying that the rest may be lost.
     #[error(
         "{path} is {length_bytes} bytes long, and {asked_bytes} bytes would cut off its end: say that it may \
