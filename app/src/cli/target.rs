@@ -151,10 +151,9 @@ pub fn check(profile: &Profile) -> Result<(), String> {
             }));
         }
         for disk in profile.disks.iter().filter(|path| !path.is_dir()) {
-            use storage::IdentifyError::{Foreign, Open};
             // Any bytes can be a disk's; only what is known to be something else is refused, and images that
             // cannot be opened.
-            if let Err(error @ (Foreign { .. } | Open(_))) = storage::identify(disk) {
+            if let Err(error @ storage::IdentifyError::Open(_)) = storage::identify(disk) {
                 reasons.push(error.to_string());
             }
         }

@@ -84,9 +84,9 @@ pub enum DiskError {
         /// What was found.
         what: String,
     },
-    /// The guest tried to make its raw disk look like an image of another format, which would then be
-    /// believed when it is opened next.
-    #[error("the guest may not write the mark of {0} to the start of a raw disk")]
+    /// The guest tried to make its raw disk look like something else, which would then be believed when it is
+    /// opened next.
+    #[error("a raw disk may not start with the mark of {0}, which it would be taken for; a qcow2 disk may")]
     Disguise(&'static str),
 }
 

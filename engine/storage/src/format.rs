@@ -76,19 +76,24 @@ impl Format {
 }
 
 /// Refuses a guest's write of `bytes` at `offset` of a disk that is kept byte for byte, if it would make the
-/// first sector the start of an image of another format.
-pub(crate) fn refuse_disguise(store: &dyn Store, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+/// first sector one that is taken for something else: `mark` names it.
+pub(crate) fn refuse_disguise(
+    store: &dyn Store,
+    offset: u64,
+    bytes: &[u8],
+    mark: impl Fn(&[u8]) -> Option<&'static str>,
+) -> Result<(), DiskError> {
     if offset >= SECTOR {
         return Ok(());
     }
     let mut first = [0; SECTOR as usize];
     store.read_at(0, &mut first)?;
-    let before = Format::of_head(&first);
+    let before = mark(&first);
     let at = offset as usize;
     let count = bytes.len().min(first.len() - at);
     first[at..at + count].copy_from_slice(&bytes[..count]);
-    match Format::of_head(&first) {
-        Some(format) if before != Some(format) => Err(DiskError::Disguise(format.name())),
+    match mark(&first) {
+        Some(name) if before != Some(name) => Err(DiskError::Disguise(name)),
         _ => Ok(()),
     }
 }

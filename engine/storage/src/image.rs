@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::check::Findings;
 use crate::disk::{Disk, DiskError, Extent, SECTOR};
+use crate::foreign::Foreign;
 use crate::format::Format;
 use crate::open::{MAX_CHAIN, OpenError};
 use crate::progress::Progress;
@@ -295,13 +296,17 @@ pub fn format(path: &Path) -> Result<Format, OpenError> {
     told(&HostFile::open_unlocked(path, Access::ReadOnly)?)
 }
 
-/// The format of an opened file, told by its content.
+/// The format of an opened file, told by its content. What is known to be something else than a disk is not
+/// taken for a raw one.
 pub(crate) fn told(file: &HostFile) -> Result<Format, OpenError> {
     let host = |error| OpenError::from_host(file.path(), "read", false, error);
     let (mut head, mut tail) = ([0; SECTOR as usize], [0; SECTOR as usize]);
     file.read_at(0, &mut head).map_err(host)?;
     file.read_at(file.length_bytes().saturating_sub(SECTOR), &mut tail).map_err(host)?;
-    Ok(Format::of(&head, &tail))
+    match (Format::of(&head, &tail), Foreign::of_head(&head)) {
+        (Format::Raw, Some(form)) => Err(OpenError::Foreign { path: file.path().to_owned(), form }),
+        (format, _) => Ok(format),
+    }
 }
 
 #[cfg(test)]

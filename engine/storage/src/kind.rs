@@ -65,46 +65,6 @@ pub enum PartitionTable {
     None,
 }
 
-/// A form of file that is known, and must be unpacked before it can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foreign {
-    /// gzip-compressed.
-    Gzip,
-    /// xz-compressed.
-    Xz,
-    /// Zstandard-compressed.
-    Zstd,
-    /// bzip2-compressed.
-    Bzip2,
-    /// A ZIP archive.
-    Zip,
-}
-
-impl Foreign {
-    /// What people call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Foreign::Gzip => "compressed with gzip",
-            Foreign::Xz => "compressed with xz",
-            Foreign::Zstd => "compressed with zstd",
-            Foreign::Bzip2 => "compressed with bzip2",
-            Foreign::Zip => "a ZIP archive",
-        }
-    }
-
-    /// The command that makes something usable of `path`.
-    pub fn conversion(self, path: &Path) -> String {
-        let tool = match self {
-            Foreign::Gzip => "gunzip -k",
-            Foreign::Xz => "unxz -k",
-            Foreign::Zstd => "unzstd",
-            Foreign::Bzip2 => "bunzip2 -k",
-            Foreign::Zip => "unzip",
-        };
-        format!("{tool} '{}'", path.display())
-    }
-}
-
 /// Why a file cannot be used, or not as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentifyError {
@@ -134,14 +94,6 @@ pub enum IdentifyError {
         /// What there is.
         length_bytes: u64,
     },
-    /// It must be unpacked first.
-    #[error("{path} is {}, which is not read directly. Unpack it first: {}", format.name(), format.conversion(path))]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// Its form.
-        format: Foreign,
-    },
 }
 
 /// Tells what the file at `path` is, by its content. It need not be free: a disk in use is told as well.
@@ -166,16 +118,15 @@ fn look(path: &Path, disk: &mut dyn Disk) -> Result<Kind, IdentifyError> {
         .map_err(|source| IdentifyError::Unreadable { path: path.to_owned(), source })?;
     match (Image { head: &head, length_bytes }).kind() {
         Ok(kind) => Ok(kind),
-        Err(Refusal::Foreign(format)) => Err(IdentifyError::Foreign { path: path.to_owned(), format }),
-        Err(Refusal::Truncated { expected_bytes }) => {
+        Err(Truncated { expected_bytes }) => {
             Err(IdentifyError::Truncated { path: path.to_owned(), expected_bytes, length_bytes })
         }
     }
 }
 
-enum Refusal {
-    Foreign(Foreign),
-    Truncated { expected_bytes: u64 },
+/// The header speaks of more than there is.
+struct Truncated {
+    expected_bytes: u64,
 }
 
 /// The parts of a file that say what it is.
@@ -185,10 +136,7 @@ struct Image<'a> {
 }
 
 impl Image<'_> {
-    fn kind(&self) -> Result<Kind, Refusal> {
-        if let Some(format) = self.foreign() {
-            return Err(Refusal::Foreign(format));
-        }
+    fn kind(&self) -> Result<Kind, Truncated> {
         if self.has(16 * BLOCK as usize + 1, b"CD001") {
             return self.iso();
         }
@@ -215,19 +163,7 @@ impl Image<'_> {
         })
     }
 
-    fn foreign(&self) -> Option<Foreign> {
-        let start: [(&[u8], Foreign); 5] = [
-            (b"\x1F\x8B\x08", Foreign::Gzip),
-            (b"\xFD7zXZ\0", Foreign::Xz),
-            (b"\x28\xB5\x2F\xFD", Foreign::Zstd),
-            (b"BZh", Foreign::Bzip2),
-            (b"PK\x03\x04", Foreign::Zip),
-        ];
-        let found = start.into_iter().find(|(magic, _)| self.has(0, magic)).map(|(_, format)| format);
-        found.filter(|format| *format != Foreign::Bzip2 || self.has(4, b"1AY&SY"))
-    }
-
-    fn iso(&self) -> Result<Kind, Refusal> {
+    fn iso(&self) -> Result<Kind, Truncated> {
         let primary = 16 * BLOCK as usize;
         // ECMA-119 §8.4.8 and §8.4.12: the volume's length in logical blocks, and their size.
         let blocks = u64::from(self.u32(primary + 80).unwrap_or(0));
@@ -235,7 +171,7 @@ impl Image<'_> {
         let expected_bytes = blocks * block_bytes;
         // Recorders pad the end of a track with up to 150 blocks, which some images count and leave out.
         if expected_bytes > self.length_bytes.saturating_add(150 * BLOCK) {
-            return Err(Refusal::Truncated { expected_bytes });
+            return Err(Truncated { expected_bytes });
         }
         let descriptors = (primary..self.head.len()).step_by(BLOCK as usize);
         let bootable = descriptors
@@ -244,7 +180,7 @@ impl Image<'_> {
         Ok(Kind::Iso { bootable })
     }
 
-    fn linux(&self) -> Result<Kind, Refusal> {
+    fn linux(&self) -> Result<Kind, Truncated> {
         // Linux boot protocol: setup_sects at 0x1F1 (0 means 4), syssize at 0x1F4 in units of 16 bytes.
         let setup_sectors = match self.head[0x1F1] {
             0 => 4,
@@ -254,7 +190,7 @@ impl Image<'_> {
         // syssize is rounded up, so the last unit may be incomplete.
         let least_bytes = (setup_sectors + 1) * SECTOR + system_bytes.saturating_sub(15);
         if least_bytes > self.length_bytes {
-            return Err(Refusal::Truncated { expected_bytes: least_bytes });
+            return Err(Truncated { expected_bytes: least_bytes });
         }
         Ok(Kind::LinuxKernel)
     }
@@ -282,7 +218,7 @@ impl Image<'_> {
         }
     }
 
-    fn elf(&self) -> Result<Kind, Refusal> {
+    fn elf(&self) -> Result<Kind, Truncated> {
         let (kind, header_bytes) = match self.head.get(4) {
             Some(1) => (Kind::Elf32, 52),
             Some(2) => (Kind::Elf64, 64),
@@ -297,7 +233,7 @@ impl Image<'_> {
         };
         let expected_bytes = headers_end.max(header_bytes);
         if expected_bytes > self.length_bytes {
-            return Err(Refusal::Truncated { expected_bytes });
+            return Err(Truncated { expected_bytes });
         }
         Ok(kind)
     }

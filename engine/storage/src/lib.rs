@@ -8,6 +8,7 @@ pub mod disk;
 mod fields;
 pub mod floppy;
 pub mod folder;
+pub mod foreign;
 pub mod format;
 pub mod image;
 pub mod iso;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::DiskError;
+use crate::foreign::Foreign;
 use crate::format::Format;
 
 /// Most images that are based on one another.
@@ -56,6 +57,14 @@ pub enum OpenError {
         path: PathBuf,
         /// Its length.
         length_bytes: u64,
+    },
+    /// It is known, and no disk that is read here.
+    #[error("{path} is {}, which is not read directly. {}", form.name(), form.advice(path))]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        form: Foreign,
     },
     /// Another machine (or program) has it.
     #[error(

@@ -1,13 +1,15 @@
 //! A raw disk image: byte n of the file is byte n of the disk. Also host disks (`/dev/sdx`).
 //!
 //! A guest may not write the mark of an image format to the start of its raw disk: told by content, the disk
-//! would be opened as that format next time, with any file of the host as its backing file.
+//! would be opened as that format next time, with any file of the host as its backing file. Nor the mark of
+//! a compressed file or of another program's image: those are not opened, and its disk would be lost to it.
 
 use std::io;
 use std::path::Path;
 
 use crate::disk::{Disk, DiskError, Extent, SECTOR, check_range};
-use crate::format::refuse_disguise;
+use crate::foreign::Foreign;
+use crate::format::{Format, refuse_disguise};
 use crate::open::OpenError;
 use crate::store::Store;
 pub use crate::store::{Access, HostFile};
@@ -81,7 +83,7 @@ impl Disk for RawDisk {
             return Err(DiskError::ReadOnly);
         }
         check_range(self.length_bytes(), offset, bytes.len() as u64)?;
-        refuse_disguise(&self.file, offset, bytes)?;
+        refuse_disguise(&self.file, offset, bytes, mark)?;
         Ok(self.file.write_at(offset, bytes)?)
     }
 
@@ -108,6 +110,11 @@ impl Disk for RawDisk {
         let run = self.file.run_at(offset)?;
         Ok(Extent { length_bytes: run.length_bytes, is_zero: run.is_hole })
     }
+}
+
+/// What a file with this first sector is taken for, if not for a raw disk.
+fn mark(head: &[u8]) -> Option<&'static str> {
+    Format::of_head(head).map(Format::name).or_else(|| Foreign::of_head(head).map(Foreign::name))
 }
 
 #[cfg(test)]

@@ -135,7 +135,10 @@ fn what_must_be_unpacked_says_how() {
     let mut bytes = vec![0; 4096];
     put(&mut bytes, 0, b"\x1F\x8B\x08\0");
     let error = identify_bytes(&bytes).unwrap_err();
-    assert!(matches!(error, IdentifyError::Foreign { .. }) && error.to_string().contains("gunzip -k"));
+    assert!(
+        matches!(error, IdentifyError::Open(OpenError::Foreign { .. }))
+            && error.to_string().contains("gunzip -k")
+    );
 }
 
 #[test]

@@ -19,7 +19,7 @@ use footer::{FOOTER, Footer, HEADER, Header, Kind, damaged};
 use crate::check::Findings;
 use crate::disk::{Disk, DiskError, Extent, SECTOR, check_range, extent_padded, read_padded};
 use crate::fields::be32_table;
-use crate::format::refuse_disguise;
+use crate::format::{Format, refuse_disguise};
 use crate::open::OpenError;
 use crate::pieces::pieces;
 use crate::progress::Progress;
@@ -368,7 +368,7 @@ impl Disk for Vhd {
         }
         check_range(self.length_bytes(), offset, bytes.len() as u64)?;
         let Some(dynamic) = &mut self.dynamic else {
-            refuse_disguise(&*self.store, offset, bytes)?;
+            refuse_disguise(&*self.store, offset, bytes, |head| Format::of_head(head).map(Format::name))?;
             return Ok(self.store.write_at(offset, bytes)?);
         };
         for piece in pieces(offset, bytes.len(), dynamic.header.block_bytes) {
