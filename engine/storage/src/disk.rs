@@ -84,6 +84,9 @@ pub enum DiskError {
         /// What was found.
         what: String,
     },
+    /// The format, or this image, does not allow it.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// The guest tried to make its raw disk look like something else, which would then be believed when it is
     /// opened next.
     #[error("a raw disk may not start with the mark of {0}, which it would be taken for; a qcow2 disk may")]
@@ -99,6 +102,17 @@ impl From<io::Error> for DiskError {
         }
     }
 }
+
+/// Why an image cannot be made longer.
+pub(crate) const NOT_LONGER: &str = "it has no room in its tables for that length. Make a longer copy of it: \
+    `vitrine disk convert OLD NEW --size SIZE --format FORMAT`";
+
+/// Why an image cannot be made shorter.
+pub(crate) const NOT_SHORTER: &str = "images of its format cannot be made shorter. Copies in another can: \
+    `vitrine disk convert OLD NEW.qcow2`, then `vitrine disk resize NEW.qcow2 SIZE --shrink`";
+
+/// Why no image can be so long.
+pub(crate) const TOO_LONG: &str = "no disk can be that long";
 
 /// Checks that an access lies inside a disk of `length_bytes`.
 pub(crate) fn check_range(length_bytes: u64, offset: u64, bytes: u64) -> Result<(), DiskError> {

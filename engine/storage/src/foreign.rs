@@ -155,7 +155,9 @@ mod tests {
         }
         // A copy would not be opened either.
         let copied =
-            job::convert(&path("qcow2"), &path("copy"), &NewDisk::new(Format::Raw, 0), &mut |_, _| true);
+            job::convert(&path("qcow2"), &path("copy"), &NewDisk::new(Format::Raw, 1 << 20), &mut |_, _| {
+                true
+            });
         assert!(copied.unwrap_err().to_string().contains("a Parallels disk image"));
         assert!(matches!(Image::open(&path("copy"), Access::ReadOnly), Err(OpenError::Missing { .. })));
     }

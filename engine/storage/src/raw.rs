@@ -7,7 +7,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Disk, DiskError, Extent, SECTOR, check_range};
+use crate::disk::{Disk, DiskError, Extent, SECTOR, TOO_LONG, check_range};
 use crate::foreign::Foreign;
 use crate::format::{Format, refuse_disguise};
 use crate::open::OpenError;
@@ -53,8 +53,8 @@ impl RawDisk {
 
     /// Changes the length, rounded up to whole sectors; what is cut off is lost.
     pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
-        let too_large = || DiskError::Host(io::ErrorKind::FileTooLarge.into());
-        let length_bytes = length_bytes.max(1).checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
+        let whole = length_bytes.max(1).checked_next_multiple_of(SECTOR);
+        let length_bytes = whole.ok_or(DiskError::Unsupported(TOO_LONG))?;
         Ok(self.file.set_length(length_bytes)?)
     }
 

@@ -21,8 +21,12 @@ const PIECE: u64 = 64 << 10;
 pub fn convert(from: &Path, to: &Path, new: &NewDisk, progress: Progress<'_>) -> Result<(), JobError> {
     let mut source = Image::open(from, Access::ReadOnly)?;
     let length_bytes = source.length_bytes();
+    let new_bytes = new.length_bytes.unwrap_or(length_bytes);
+    if new_bytes < length_bytes {
+        return Err(JobError::TooShort { path: from.to_owned(), length_bytes, asked_bytes: new_bytes });
+    }
     let (aside, mut file) = Aside::new(to)?;
-    let new = NewDisk { length_bytes: Some(new.length_bytes.unwrap_or(0).max(length_bytes)), ..new.clone() };
+    let new = NewDisk { length_bytes: Some(new_bytes), ..new.clone() };
     fill(to, &mut file, &new)?;
     drop(file);
     let mut target = Image::open(aside.path(), Access::ReadWrite)?;
@@ -78,4 +82,30 @@ fn write(
     run: &std::ops::Range<usize>,
 ) -> Result<(), crate::DiskError> {
     if run.is_empty() { Ok(()) } else { target.write_at(at + run.start as u64, &bytes[run.clone()]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+    use crate::job::{create, resize};
+
+    #[test]
+    fn what_cannot_grow_in_place_is_copied_into_something_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old.vhd"), folder.path().join("new.vhd"));
+        create(&old, &NewDisk::new(Format::Vhd, 2 << 20)).unwrap();
+        Image::open(&old, Access::ReadWrite).unwrap().write_at(0, &[5; 512]).unwrap();
+        let error = resize(&old, 8 << 20, false).unwrap_err().to_string();
+        assert!(error.contains("old.vhd: it has no room") && error.contains("--size"), "{error}");
+        let to = |length_bytes| NewDisk::new(Format::Vhd, length_bytes);
+        let error = convert(&old, &new, &to(1 << 20), &mut |_, _| true).unwrap_err().to_string();
+        assert!(error.contains("old.vhd is 2097152 bytes long") && !new.exists(), "{error}");
+        convert(&old, &new, &to(8 << 20), &mut |_, _| true).unwrap();
+        let mut image = Image::open(&new, Access::ReadOnly).unwrap();
+        let mut bytes = vec![9; 8 << 20];
+        image.read_at(0, &mut bytes).unwrap();
+        assert!(bytes[..512] == [5; 512] && bytes[512..].iter().all(|byte| *byte == 0));
+        assert_eq!(image.length_bytes(), 8 << 20);
+    }
 }

@@ -67,6 +67,9 @@ pub(super) fn fill(path: &Path, file: &mut HostFile, new: &NewDisk) -> Result<()
         feature: feature.to_owned(),
         advice: "Make a qcow2 image",
     };
+    if new.is_fixed && matches!(new.format, Format::Raw | Format::Qcow2) {
+        return Err(JobError::NotFixed(new.format));
+    }
     if new.backing.is_some() && new.format != Format::Qcow2 {
         return Err(unsupported("a backing file").into());
     }
@@ -125,5 +128,30 @@ fn backing_word(format: Format) -> &'static str {
     match format {
         Format::Vhd => "vpc",
         format => format.word(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::convert;
+
+    #[test]
+    fn what_cannot_be_fixed_is_refused_and_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, path) = (folder.path().join("old"), folder.path().join("new"));
+        create(&old, &NewDisk::new(Format::Raw, 1 << 20)).unwrap();
+        for format in [Format::Raw, Format::Qcow2, Format::Vdi, Format::Vhd] {
+            let new = NewDisk { is_fixed: true, ..NewDisk::new(format, 1 << 20) };
+            let done =
+                [create(&path, &new), convert(&old, &path.with_extension("2"), &new, &mut |_, _| true)];
+            let is_made = matches!(format, Format::Vdi | Format::Vhd);
+            for done in done {
+                assert_eq!(done.is_ok(), is_made, "{format}");
+                assert!(is_made || done.unwrap_err().to_string().contains("--fixed"));
+            }
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), if is_made { 3 } else { 1 });
+            let _ = (std::fs::remove_file(&path), std::fs::remove_file(path.with_extension("2")));
+        }
     }
 }

@@ -60,6 +60,25 @@ pub enum JobError {
         /// What was asked for.
         asked_bytes: u64,
     },
+    /// A copy was to be shorter than what it is made of.
+    #[error(
+        "{path} is {length_bytes} bytes long, and a copy of {asked_bytes} bytes would lose its end: ask for no less, \
+         or leave the length out"
+    )]
+    TooShort {
+        /// The image to be copied.
+        path: PathBuf,
+        /// Its length.
+        length_bytes: u64,
+        /// What was asked for.
+        asked_bytes: u64,
+    },
+    /// All blocks were to have their place from the start, in a format that cannot say so.
+    #[error(
+        "{0} images cannot be fixed: they take room on the host's disk as they are written. Leave out --fixed, or \
+         make a vdi or vhd image"
+    )]
+    NotFixed(crate::Format),
     /// The caller gave up.
     #[error("interrupted; nothing was changed")]
     Cancelled,

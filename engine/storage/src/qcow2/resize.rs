@@ -1,10 +1,8 @@
 //! Changing the length of the disk. Wherever it is cut, the image has the old length or the new one.
 
-use std::io;
-
 use super::Qcow2;
 use super::header::{Header, L1_MAX_BYTES};
-use crate::disk::{Disk, DiskError, SECTOR};
+use crate::disk::{Disk, DiskError, NOT_LONGER, SECTOR, TOO_LONG};
 use crate::fields::{put_be32, put_be64};
 
 impl Qcow2 {
@@ -15,10 +13,10 @@ impl Qcow2 {
         }
         if self.header.snapshots > 0 {
             let what = "images with internal snapshots are not resized; `qemu-img snapshot -d` removes them";
-            return Err(DiskError::Host(io::Error::new(io::ErrorKind::Unsupported, what)));
+            return Err(DiskError::Unsupported(what));
         }
-        let too_large = || DiskError::Host(io::ErrorKind::FileTooLarge.into());
-        let length_bytes = length_bytes.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
+        let whole = length_bytes.checked_next_multiple_of(SECTOR);
+        let length_bytes = whole.ok_or(DiskError::Unsupported(TOO_LONG))?;
         let old_bytes = self.length_bytes();
         if length_bytes < old_bytes {
             self.clear(length_bytes, old_bytes - length_bytes, true)?;
@@ -28,7 +26,7 @@ impl Qcow2 {
         let covered = self.header.cluster_bytes() * self.header.l2_entries();
         let entries = length_bytes.div_ceil(covered).max(self.l1.len() as u64);
         if entries * 8 > L1_MAX_BYTES {
-            return Err(too_large());
+            return Err(DiskError::Unsupported(NOT_LONGER));
         }
         self.commit()?;
         self.grow_l1(entries as usize, length_bytes)?;

@@ -10,7 +10,7 @@ pub const BLOCK_BYTES: u64 = 1 << 20;
 /// Largest block that is read.
 const BLOCK_MAX_BYTES: u64 = 256 << 20;
 /// Most blocks: a map of 256 MiB.
-const BLOCKS_MAX: u32 = 1 << 26;
+pub(super) const BLOCKS_MAX: u32 = 1 << 26;
 
 /// The header, with all numbers known to be sound.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,14 +10,14 @@ mod create;
 mod header;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 pub use create::{Kind, create};
+use header::BLOCKS_MAX;
 pub use header::Header;
 
 use crate::check::Findings;
-use crate::disk::{Disk, DiskError, Extent, SECTOR, check_range};
+use crate::disk::{Disk, DiskError, Extent, NOT_LONGER, NOT_SHORTER, SECTOR, TOO_LONG, check_range};
 use crate::fields::le32_table;
 use crate::format::Format;
 use crate::open::OpenError;
@@ -207,14 +207,16 @@ impl Vdi {
     /// Grows with zeros, where the room before the data lets the map grow.
     pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
         self.commit()?;
-        let too_large = || DiskError::Host(io::ErrorKind::FileTooLarge.into());
-        let length_bytes = length_bytes.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
+        let whole = length_bytes.checked_next_multiple_of(SECTOR);
+        let length_bytes = whole.ok_or(DiskError::Unsupported(TOO_LONG))?;
+        if length_bytes < self.header.length_bytes {
+            return Err(DiskError::Unsupported(NOT_SHORTER));
+        }
         // Some programs make more blocks than the disk needs.
         let blocks = length_bytes.div_ceil(self.header.block_bytes).max(self.header.blocks.into());
-        let room = (self.header.data_offset - self.header.map_offset) / 4;
-        if length_bytes < self.header.length_bytes || blocks > room {
-            let what = "this image cannot be given that length in place; convert it into a new one";
-            return Err(DiskError::Host(io::Error::new(io::ErrorKind::Unsupported, what)));
+        let room = ((self.header.data_offset - self.header.map_offset) / 4).min(BLOCKS_MAX.into());
+        if blocks > room {
+            return Err(DiskError::Unsupported(NOT_LONGER));
         }
         // The last block is whole from now on, also in a file that ended where the disk did.
         if let Some(last) = self.header.length_bytes.checked_sub(1)

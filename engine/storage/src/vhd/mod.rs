@@ -17,7 +17,10 @@ use std::path::PathBuf;
 use footer::{FOOTER, Footer, HEADER, Header, Kind, damaged};
 
 use crate::check::Findings;
-use crate::disk::{Disk, DiskError, Extent, SECTOR, check_range, extent_padded, read_padded};
+use crate::disk::{
+    Disk, DiskError, Extent, NOT_LONGER, NOT_SHORTER, SECTOR, TOO_LONG, check_range, extent_padded,
+    read_padded,
+};
 use crate::fields::be32_table;
 use crate::format::{Format, refuse_disguise};
 use crate::open::OpenError;
@@ -170,13 +173,15 @@ impl Vhd {
     /// Changes the length: of a fixed disk, or of a dynamic one within its table.
     pub fn resize(&mut self, length_bytes: u64) -> Result<(), DiskError> {
         self.commit()?;
-        let too_large = || DiskError::Host(io::ErrorKind::FileTooLarge.into());
-        let length_bytes = length_bytes.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
+        let whole = length_bytes.checked_next_multiple_of(SECTOR);
+        let length_bytes = whole.ok_or(DiskError::Unsupported(TOO_LONG))?;
+        if length_bytes < self.footer.length_bytes {
+            return Err(DiskError::Unsupported(NOT_SHORTER));
+        }
         let room =
             self.dynamic.as_ref().map(|dynamic| dynamic.table.len() as u64 * dynamic.header.block_bytes);
-        if length_bytes < self.footer.length_bytes || room.is_some_and(|room| length_bytes > room) {
-            let what = "this image cannot be given that length in place; convert it into a new one";
-            return Err(DiskError::Host(io::Error::new(io::ErrorKind::Unsupported, what)));
+        if room.is_some_and(|room| length_bytes > room) {
+            return Err(DiskError::Unsupported(NOT_LONGER));
         }
         let old = self.footer.length_bytes;
         self.footer.length_bytes = length_bytes;
