@@ -240,6 +240,34 @@ fn scripts_and_outputs_are_checked_before_anything_starts() {
 }
 
 #[test]
+fn disks_that_cannot_be_made_are_told_in_one_message_and_not_made() {
+    let home = Home::new();
+    let raw = home.file("disk.img", &[0; 4096]);
+    let packed = home.file("disk.img.gz", b"\x1F\x8B\x08\0\0\0\0\0");
+    let new = home.path("new.img");
+    for (arguments, reason) in [
+        (&["disk", "create", &new, "--size", "1M", "--fixed"][..], "qcow2 images cannot be fixed"),
+        (
+            &["disk", "create", &new, "--size", "1M", "--format", "raw", "--fixed"],
+            "raw images cannot be fixed",
+        ),
+        (&["disk", "convert", &raw, &new, "--fixed"], "--fixed"),
+        (&["disk", "convert", &raw, &new, "--size", "1K"], "4096 bytes long"),
+        (&["disk", "convert", &packed, &new], "gunzip"),
+        (&["disk", "info", &packed], "gunzip"),
+        (&["disk", "merge", &raw], "only QCOW2 overlays are merged"),
+    ] {
+        let (_, err) = home.expect(1, arguments);
+        assert!(err.contains(reason), "{arguments:?}: {err}");
+        assert_eq!(err.trim_end().lines().count(), 1, "more than one message: {err}");
+        assert!(!Path::new(&new).exists(), "{arguments:?}");
+    }
+    home.expect(0, &["disk", "convert", &raw, &new, "--size", "1M", "--format", "vdi", "--fixed"]);
+    let (info, _) = home.expect(0, &["disk", "info", &new]);
+    assert!(info.contains("1048576 bytes"), "{info}");
+}
+
+#[test]
 fn a_check_says_sound_only_of_what_was_checked() {
     let home = Home::new();
     let raw = home.file("disk.img", &[0; 4096]);

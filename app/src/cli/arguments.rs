@@ -111,6 +111,9 @@ pub enum DiskCommand {
         /// qcow2, raw, vdi or vhd.
         #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
         format: Format,
+        /// Its length, if it is to be longer, for example 20G; what is added is zeros.
+        #[arg(long, value_name = "SIZE")]
+        size: Option<Size>,
         /// Give all blocks their place at once (vdi, vhd).
         #[arg(long)]
         fixed: bool,

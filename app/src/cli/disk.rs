@@ -24,8 +24,9 @@ pub fn disk(command: &DiskCommand) -> Result<u8, String> {
             console::say(&if *json { as_json(&info) } else { as_text(&info) });
             return Ok(status::SUCCESS);
         }
-        DiskCommand::Convert { from, to, format, fixed } => {
-            let new = NewDisk { format: *format, length_bytes: None, is_fixed: *fixed, backing: None };
+        DiskCommand::Convert { from, to, format, size, fixed } => {
+            let length_bytes = size.map(|size| size.bytes());
+            let new = NewDisk { format: *format, length_bytes, is_fixed: *fixed, backing: None };
             with_progress("converted", |progress| job::convert(from, to, &new, progress))
         }
         DiskCommand::Resize { file, size, shrink } => job::resize(file, size.bytes(), *shrink),
