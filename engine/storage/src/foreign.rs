@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::disk::SECTOR;
+
 /// A form of file that is known, and must be unpacked or converted before it can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
@@ -38,6 +40,17 @@ impl Foreign {
         // Three letters are few: the first block's mark is looked for as well.
         let is_block = || head.get(4..).is_some_and(|rest| rest.starts_with(b"1AY&SY"));
         found.filter(|form| *form != Foreign::Bzip2 || is_block())
+    }
+
+    /// What a file with this first sector and of this length is. A disk has whole sectors, and a guest may write an
+    /// archive straight to it: of archives, only files that end within a sector are meant.
+    pub fn of_file(head: &[u8], length_bytes: u64) -> Option<Foreign> {
+        Foreign::of_head(head).filter(|form| form.is_image() || !length_bytes.is_multiple_of(SECTOR))
+    }
+
+    /// Whether it is an image of a disk.
+    pub fn is_image(self) -> bool {
+        matches!(self, Foreign::Qed | Foreign::Parallels)
     }
 
     /// What people call it.
@@ -87,9 +100,10 @@ mod tests {
         (b"WithouFreSpacExt", "qemu-img convert"),
     ];
 
-    /// A mebibyte that starts with `mark`.
+    /// A mebibyte that starts with `mark`; an archive is a bit longer.
     fn file(path: &Path, mark: &[u8]) {
-        let mut bytes = vec![0; 1 << 20];
+        let is_archive = Foreign::of_head(&[mark, &[0; 16]].concat()).is_some_and(|form| !form.is_image());
+        let mut bytes = vec![0; (1 << 20) + if is_archive { 100 } else { 0 }];
         bytes[..mark.len()].copy_from_slice(mark);
         std::fs::write(path, bytes).unwrap();
     }
@@ -136,12 +150,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let mut raw = RawDisk::create(&path("raw"), 1 << 20).unwrap();
-        for (mark, _) in MARKS {
-            assert!(matches!(raw.write_at(0, mark), Err(DiskError::Disguise(_))), "{mark:?}");
+        for (mark, tool) in MARKS {
+            if tool == "qemu-img convert" {
+                assert!(matches!(raw.write_at(0, mark), Err(DiskError::Disguise(_))), "{mark:?}");
+            } else {
+                raw.write_at(0, mark).unwrap();
+            }
             raw.write_at(512, mark).unwrap();
+            drop(raw);
+            assert_eq!(Image::open(&path("raw"), Access::ReadOnly).unwrap().format(), Format::Raw);
+            raw = RawDisk::open(&path("raw"), Access::ReadWrite).unwrap();
         }
         drop(raw);
-        assert!(Image::open(&path("raw"), Access::ReadWrite).is_ok());
         // Images of other formats are told by their own marks, whatever a guest writes.
         for (format, is_fixed) in [(Format::Qcow2, false), (Format::Vhd, true)] {
             let new = NewDisk { is_fixed, ..NewDisk::new(format, 1 << 20) };

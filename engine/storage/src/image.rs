@@ -303,7 +303,7 @@ pub(crate) fn told(file: &HostFile) -> Result<Format, OpenError> {
     let (mut head, mut tail) = ([0; SECTOR as usize], [0; SECTOR as usize]);
     file.read_at(0, &mut head).map_err(host)?;
     file.read_at(file.length_bytes().saturating_sub(SECTOR), &mut tail).map_err(host)?;
-    match (Format::of(&head, &tail), Foreign::of_head(&head)) {
+    match (Format::of(&head, &tail), Foreign::of_file(&head, file.length_bytes())) {
         (Format::Raw, Some(form)) => Err(OpenError::Foreign { path: file.path().to_owned(), form }),
         (format, _) => Ok(format),
     }

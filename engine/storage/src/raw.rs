@@ -1,8 +1,8 @@
 //! A raw disk image: byte n of the file is byte n of the disk. Also host disks (`/dev/sdx`).
 //!
 //! A guest may not write the mark of an image format to the start of its raw disk: told by content, the disk
-//! would be opened as that format next time, with any file of the host as its backing file. Nor the mark of
-//! a compressed file or of another program's image: those are not opened, and its disk would be lost to it.
+//! would be opened as that format next time, with any file of the host as its backing file. Nor the mark of an
+//! image that is not read here: its disk would not be opened again.
 
 use std::io;
 use std::path::Path;
@@ -114,7 +114,8 @@ impl Disk for RawDisk {
 
 /// What a file with this first sector is taken for, if not for a raw disk.
 fn mark(head: &[u8]) -> Option<&'static str> {
-    Format::of_head(head).map(Format::name).or_else(|| Foreign::of_head(head).map(Foreign::name))
+    let foreign = || Foreign::of_head(head).filter(|form| form.is_image()).map(Foreign::name);
+    Format::of_head(head).map(Format::name).or_else(foreign)
 }
 
 #[cfg(test)]
