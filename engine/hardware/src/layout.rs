@@ -16,6 +16,8 @@ pub mod address {
     pub const PCI_WINDOW: u64 = 0xE000_0000;
     /// The I/O APIC.
     pub const IOAPIC: u64 = 0xFEC0_0000;
+    /// The HPET (IA-PC HPET Specification 1.0a, §3.2.4: the usual place).
+    pub const HPET: u64 = 0xFED0_0000;
     /// The local APIC of whichever CPU looks.
     pub const LOCAL_APIC: u64 = 0xFEE0_0000;
     /// End of the PCI memory window's usable part.

@@ -13,6 +13,11 @@ pub trait LineSink: Send + Sync {
     fn is_pending(&self, _number: u32) -> bool {
         false
     }
+
+    /// Whether line `number` leads anywhere: another device may have its place.
+    fn is_connected(&self, _number: u32) -> bool {
+        true
+    }
 }
 
 /// A device's end of one interrupt line.
@@ -45,6 +50,11 @@ impl Line {
     /// Whether the last interrupt it requested has not been taken yet.
     pub fn is_pending(&self) -> bool {
         self.sink.is_pending(self.number)
+    }
+
+    /// Whether it leads anywhere: another device may have its place.
+    pub fn is_connected(&self) -> bool {
+        self.sink.is_connected(self.number)
     }
 }
 

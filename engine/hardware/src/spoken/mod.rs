@@ -9,6 +9,7 @@ mod clocks;
 mod context;
 mod dma;
 mod floppy;
+mod hpet;
 mod ide;
 mod interrupts;
 mod keyboard;
@@ -84,6 +85,7 @@ pub fn speak(access: &Access<'_>, context: u32) -> String {
         "8254" => timer::say(access, context),
         "interrupts" => interrupts::say(access, context),
         "mc146818" => clocks::say(access, context),
+        "hpet" => hpet::say(access),
         "8042" => keyboard::say(access, context),
         "8237" => dma::say(access),
         "com1" | "com2" => serial::say(access, context),

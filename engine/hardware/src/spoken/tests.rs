@@ -202,11 +202,33 @@ fn power_and_single_ports_speak_and_the_rest_is_said_plainly() {
 }
 
 #[test]
+fn an_hpet_in_words() {
+    let say = |offset: u64, width, value, write| {
+        let address = 0xFED0_0000 + offset;
+        let access =
+            Access { device: "hpet", window: 0, offset, space: Space::Memory, address, width, value, write };
+        speak(&access, 0)
+    };
+    assert_eq!(say(0xF0, Width::Dword, 7, false), "HPET: main counter, low half = 0x00000007");
+    assert_eq!(
+        say(0x10, Width::Qword, 3, true),
+        "HPET: configuration := 0x0000000000000003: counts, in the places of the 8254 and the RTC"
+    );
+    assert_eq!(
+        say(0x100, Width::Dword, 0x14C, true),
+        "HPET: timer 0, configuration, low half := 0x0000014c: interrupts, periodic, value to be set, 32 bits"
+    );
+    assert_eq!(say(0x128, Width::Qword, 0x10, true), "HPET: timer 1, comparator := 0x0000000000000010");
+    assert_eq!(say(0x20, Width::Dword, 2, true), "HPET: interrupt status, low half := 0x00000002: timer 1");
+}
+
+#[test]
 fn no_access_is_beyond_words() {
     let names = [
         "8254",
         "interrupts",
         "mc146818",
+        "hpet",
         "8042",
         "8237",
         "com1",

@@ -251,6 +251,10 @@ impl Pit {
             // A pulse, so that an edge is seen even if the line was still high from the last.
             self.line.set(false);
             self.line.set(true);
+            if !self.line.is_connected() {
+                // The HPET has its place: nobody is told.
+                self.ticks.withdraw();
+            }
         } else if !timer.is_periodic() && !timer.output(t) {
             // Mode 0 withdraws its request when it is programmed anew, and what another mode left there.
             let waited = self.line.is_pending();
