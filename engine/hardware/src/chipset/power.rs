@@ -23,9 +23,14 @@ use crate::device::{Device, LoadError, Shared, decode, encode, shared};
 use crate::line::Line;
 use crate::pci::{ConfigSpace, Function};
 use crate::requests::{Request, Requests};
+use crate::timers::{TickCounts, Ticks};
 
 /// The power management timer's frequency, ACPI 6.4 §4.8.2.1.
 pub const TIMER_HZ: u64 = 3_579_545;
+/// Bits of the timer that are counted in: FADT's TMR_VAL_EXT says 24.
+pub const TIMER_BITS: u32 = 24;
+/// Counts after which its top bit changes.
+pub const TIMER_TURN: u64 = 1 << (TIMER_BITS - 1);
 /// First port of the general-purpose event block.
 pub const GPE_BLOCK: u16 = 0xAFE0;
 /// Length of the general-purpose event block: two status, two enable bytes.
@@ -143,20 +148,27 @@ impl Chip {
         (base != 0 && self.config.byte(0xD2) & 1 != 0).then_some(base)
     }
 
-    /// Notes the timer's overflow up to `now`.
-    fn advance(&mut self, now: Nanoseconds) {
+    /// Notes the timer's overflow up to `now`; how often that was.
+    fn advance(&mut self, now: Nanoseconds) -> u64 {
         // ACPI 6.4 §4.8.3.1.1: TMR_STS is set when the top bit (23) changes either way.
-        let turns = ticks_at(now, TIMER_HZ) >> 23;
+        let turns = ticks_at(now, TIMER_HZ) / TIMER_TURN;
+        let passed = turns.saturating_sub(self.timer_turns);
         if turns != self.timer_turns {
             self.timer_turns = turns;
             self.status |= pm1::TIMER;
         }
+        passed
+    }
+
+    /// Whether the timer's overflow interrupts.
+    pub fn timer_interrupts(&self) -> bool {
+        self.control & SCI_ENABLE != 0 && self.enable & pm1::TIMER != 0
     }
 
     /// When the timer will next want an interrupt.
     pub fn next_deadline(&self) -> Option<Nanoseconds> {
         let wanted = self.enable & !self.status & pm1::TIMER != 0;
-        wanted.then(|| time_of_tick((self.timer_turns + 1) << 23, TIMER_HZ))
+        wanted.then(|| time_of_tick((self.timer_turns + 1) * TIMER_TURN, TIMER_HZ))
     }
 
     /// Level of the system control interrupt.
@@ -255,6 +267,8 @@ pub struct PowerManagement {
     alarm: Alarm,
     sci: Line,
     requests: Requests,
+    /// What became of the timer's overflows, while they interrupted.
+    ticks: Ticks,
 }
 
 impl PowerManagement {
@@ -279,12 +293,25 @@ impl PowerManagement {
 
     /// The function on no bus, for tests.
     pub fn unplugged(clock: Clock, alarm: Alarm, sci: Line, requests: Requests) -> PowerManagement {
-        PowerManagement { chip: Chip::new(), windows: None, clock, alarm, sci, requests }
+        PowerManagement {
+            chip: Chip::new(),
+            windows: None,
+            clock,
+            alarm,
+            sci,
+            requests,
+            ticks: Ticks::default(),
+        }
     }
 
     /// The registers, for the inspector.
     pub fn chip(&self) -> &Chip {
         &self.chip
+    }
+
+    /// What became of the timer's overflows since the machine was built, while they interrupted.
+    pub fn counts(&self) -> TickCounts {
+        self.ticks.counts()
     }
 
     /// Someone presses the power button: what happens is up to the guest.
@@ -312,8 +339,16 @@ impl PowerManagement {
         self.settle();
     }
 
+    /// The timer counts on to `now`. Its status bit is the request, and the guest takes it by clearing that.
+    fn count(&mut self, now: Nanoseconds) {
+        let pending = self.chip.status & pm1::TIMER != 0;
+        let came = self.chip.advance(now);
+        let told = if self.chip.timer_interrupts() { came } else { 0 };
+        self.ticks.settle(told, pending, time_of_tick(TIMER_TURN, TIMER_HZ));
+    }
+
     fn settle(&mut self) {
-        self.chip.advance(self.clock.now());
+        self.count(self.clock.now());
         self.sci.set(self.chip.interrupt());
         self.alarm.set(self.chip.next_deadline());
     }
@@ -347,7 +382,7 @@ impl Device for PowerManagement {
 
     fn read(&mut self, at: At, width: Width) -> u64 {
         let now = self.clock.now();
-        self.chip.advance(now);
+        self.count(now);
         let value = (0..width.bytes().min(4)).fold(0, |value, n| {
             let offset = (at.offset + n) as usize;
             let byte = match at.window {
@@ -363,7 +398,7 @@ impl Device for PowerManagement {
     }
 
     fn write(&mut self, at: At, width: Width, value: u64) {
-        self.chip.advance(self.clock.now());
+        self.count(self.clock.now());
         let mut request = None;
         for n in 0..width.bytes().min(4) {
             let (offset, byte) = ((at.offset + n) as usize, (value >> (8 * n)) as u8);
@@ -382,7 +417,7 @@ impl Device for PowerManagement {
 
     fn reset(&mut self) {
         self.chip = Chip::new();
-        self.chip.timer_turns = ticks_at(self.clock.now(), TIMER_HZ) >> 23;
+        self.chip.timer_turns = ticks_at(self.clock.now(), TIMER_HZ) / TIMER_TURN;
         self.place();
         self.settle();
     }
@@ -504,6 +539,10 @@ mod tests {
         board.out(0x600, Width::Word, pm1::TIMER.into());
         assert!(!board.sci());
         assert_eq!(board.alarms.next(), Some(time_of_tick(2 << 23, TIMER_HZ)));
+        board.clock.step(5_000_000_000);
+        board.power.lock().advance();
+        let counts = board.power.lock().counts();
+        assert_eq!((counts.raised, counts.delivered, counts.merged), (3, 2, 1), "two came in five seconds");
     }
 
     #[test]
