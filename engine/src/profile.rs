@@ -96,6 +96,9 @@ pub struct Profile {
     /// What becomes of timer ticks that could not be told one by one.
     #[serde(default)]
     pub lost_ticks: LostTicks,
+    /// Whether it has an HPET beside the older timers. Systems that know one use it in their place.
+    #[serde(default)]
+    pub hpet: bool,
     /// Devices that only virtual machines have.
     #[serde(default)]
     pub paravirtual: Paravirtual,
@@ -484,6 +487,7 @@ impl Profile {
             memory_floor: None,
             throttles: Throttles::default(),
             lost_ticks: LostTicks::default(),
+            hpet: false,
             paravirtual: Paravirtual::default(),
         }
     }

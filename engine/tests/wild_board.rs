@@ -31,6 +31,7 @@ fn nothing_a_guest_does_breaks_a_device() {
         "ne2000",
         "virtio-gpu",
         "vmware",
+        "hpet",
     ] {
         assert!(devices.contains(device), "{device} was there: {devices:?}");
     }
@@ -50,6 +51,7 @@ fn nothing_a_guest_does_breaks_a_device() {
         "GPU commands done",
         "NE2000 frames",
         "calls answered",
+        "HPET levels",
     ]) {
         assert!(done.get(what).is_some_and(|count| *count > 0), "{what}: {done:?}");
     }

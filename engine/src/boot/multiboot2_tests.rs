@@ -79,6 +79,7 @@ fn the_kernel_is_told_what_there_is() {
         serial_ports: 1,
         floppy: false,
         suspend: false,
+        hpet: false,
     });
     let identity = smbios::Identity { name: "m".into(), uuid: [0; 16], cpus: 1, ram_bytes: 8 * MIB };
     image.add_tables(&acpi, &smbios::Tables::new(&identity));

@@ -25,7 +25,8 @@ use hardware::pci::{Function, Root};
 use hardware::serial::SerialPort;
 use hardware::sound::{self, Ac97, Loudspeaker, Sb16};
 use hardware::test_device::TestDevice;
-use hardware::timers::{LostTicks, Pit, Rtc};
+use hardware::timers::hpet::{self, Hpet};
+use hardware::timers::{Changeover, LostTicks, Pit, Rtc};
 use hardware::vga::VgaCard;
 use hardware::virtio::{self, Net, VirtioPci};
 use hardware::{
@@ -43,7 +44,7 @@ use super::paravirtual::{Paravirtual, Slots};
 use super::platform::Controllers;
 use super::sata;
 use super::tally::Tally;
-use super::timers::{self, Timer};
+use super::timers::{self, Timer, Timers};
 use super::worker::SerialOutlet;
 use crate::firmware::Firmware;
 use crate::profile::{DiskBus, Nic, Profile};
@@ -85,11 +86,7 @@ pub struct Board {
     devices: Vec<Shared<dyn Device>>,
     /// Whom each alarm calls, by its id.
     pub timed: Arc<Vec<Shared<dyn Device>>>,
-    fabric: Option<Arc<Fabric>>,
-    pit: Option<Shared<Pit>>,
-    rtc: Shared<Rtc>,
-    /// Alarm ids of the 8254 (if it is ours) and the RTC.
-    timer_alarms: (Option<usize>, usize),
+    timers: Timers,
     serial: Shared<SerialPort>,
     pub keyboard: Shared<I8042>,
     pub pointer: Shared<VmwarePointer>,
@@ -160,11 +157,18 @@ impl Board {
         let tally = Arc::new(Tally::default());
         let line = |number| tally.isa_line(number, Line::new(sink.clone(), number));
 
-        // Timers. With the kernel's controllers the 8254 is the kernel's too.
+        // Timers. With the kernel's controllers the 8254 is the kernel's too, and an HPET cannot replace it.
+        let event_line = |number| tally.line("hpet", Line::new(sink.clone(), number));
+        let place = |number| Changeover::new(line(number), event_line(number));
+        let replaced = (profile.hpet && fabric.is_some()).then(|| [irq::TIMER, irq::RTC].map(place));
+        let timer_line = |index: usize, number| match &replaced {
+            Some(places) => places[index].line(),
+            None => line(number),
+        };
         let (mut pit, mut pit_alarm) = (None, None);
         if fabric.is_some() {
             let (id, alarm) = alarm();
-            let mut device = Pit::new(clock.clone(), line(irq::TIMER), alarm);
+            let mut device = Pit::new(clock.clone(), timer_line(0, irq::TIMER), alarm);
             if profile.sound.has(SoundCard::Speaker) {
                 device = device.with_speaker(mixer.source(SoundCard::Speaker.name()));
             }
@@ -172,10 +176,18 @@ impl Board {
             board.add_timed(&device, id);
             (pit, pit_alarm) = (Some(device), Some(id));
         }
-        let (id, rtc_alarm) = alarm();
-        let timer_alarms = (pit_alarm, id);
-        let rtc = Rtc::new(started.as_secs() as i64, clock.clone(), line(irq::RTC), rtc_alarm).install(bus);
-        board.add_timed(&rtc, id);
+        let (rtc_id, rtc_alarm) = alarm();
+        let rtc_line = timer_line(1, irq::RTC);
+        let rtc = Rtc::new(started.as_secs() as i64, clock.clone(), rtc_line, rtc_alarm).install(bus);
+        board.add_timed(&rtc, rtc_id);
+        let hpet = profile.hpet.then(|| {
+            let (id, alarm) = alarm();
+            let routed = hpet::INPUTS.map(event_line);
+            let outputs = hpet::Outputs { routed, legacy: replaced };
+            let device = Hpet::new(clock.clone(), outputs, alarm).install(bus);
+            board.add_timed(&device, id);
+            (device, id)
+        });
 
         // Chipset and PCI.
         let interrupts = PciInterrupts::new((0..16).map(line).collect());
@@ -185,12 +197,27 @@ impl Board {
             .map_err(|error| StartError::Disk(error.to_string()))?;
         let bridge = shared(I440Fx::new(memory, rom));
         let isa = shared(Piix3::new(interrupts.clone(), requests.clone()));
-        let (id, power_alarm) = alarm();
+        let (power_id, power_alarm) = alarm();
         let sci = tally.line("piix4-pm", interrupts.sci_line());
         let power = PowerManagement::install(bus, clock.clone(), power_alarm, sci, requests.clone());
         board.add(&bridge);
         board.add(&isa);
-        board.add_timed(&power, id);
+        board.add_timed(&power, power_id);
+        let alarms = timers::Alarms {
+            pit: pit_alarm,
+            rtc: rtc_id,
+            hpet: hpet.as_ref().map(|(_, id)| *id),
+            power: power_id,
+            fabric: FABRIC_ALARM,
+        };
+        let timers = Timers {
+            pit,
+            rtc: rtc.clone(),
+            hpet: hpet.map(|(device, _)| device),
+            power: power.clone(),
+            fabric: fabric.clone(),
+            alarms,
+        };
 
         // Disks.
         let ide_lines = [line(irq::IDE_PRIMARY), line(irq::IDE_SECONDARY)];
@@ -380,10 +407,7 @@ impl Board {
         Ok(Board {
             devices: board.devices,
             timed: Arc::new(board.timed),
-            fabric,
-            pit,
-            rtc,
-            timer_alarms,
+            timers,
             serial,
             keyboard,
             pointer,
@@ -445,7 +469,7 @@ impl Board {
 
     /// The interrupt controllers, when they are ours.
     pub fn fabric(&self) -> Option<&Arc<Fabric>> {
-        self.fabric.as_ref()
+        self.timers.fabric.as_ref()
     }
 
     /// Sends bytes to the first serial port, as fast as the guest takes them.
@@ -463,45 +487,38 @@ impl Board {
 
     /// Output edges of 8254 channel 0, and those merged because the machine was late.
     pub fn timer_edges(&self) -> (u64, u64) {
-        let counts = self.pit.as_ref().map(|pit| pit.lock().counts());
+        let counts = self.timers.pit.as_ref().map(|pit| pit.lock().counts());
         counts.map_or((0, 0), |counts| (counts.raised, counts.merged))
     }
 
     /// What becomes of ticks that come too late.
     pub fn set_lost_ticks(&self, policy: LostTicks) {
-        if let Some(pit) = &self.pit {
+        if let Some(pit) = &self.timers.pit {
             pit.lock().set_lost_ticks(policy);
         }
-        self.rtc.lock().set_lost_ticks(policy);
-        if let Some(fabric) = &self.fabric {
+        self.timers.rtc.lock().set_lost_ticks(policy);
+        if let Some(hpet) = &self.timers.hpet {
+            hpet.lock().set_lost_ticks(policy);
+        }
+        if let Some(fabric) = &self.timers.fabric {
             fabric.set_lost_ticks(policy);
         }
     }
 
     /// Every timer of the guest that is ours; `late` tells how late the device of an alarm was called.
     pub fn timers(&self, now_ns: u64, late: impl Fn(usize) -> LatenessSummary) -> Vec<Timer> {
-        let mut all = Vec::new();
-        if let (Some(pit), (Some(alarm), _)) = (&self.pit, self.timer_alarms) {
-            all.extend(timers::of_pit(&pit.lock(), now_ns, late(alarm)));
-        }
-        all.push(timers::of_rtc(&self.rtc.lock(), now_ns, late(self.timer_alarms.1)));
-        if let Some(fabric) = &self.fabric {
-            let (state, counts) = (fabric.state(), fabric.counts());
-            let of_apic = |(cpu, lapic)| timers::of_apic(cpu, lapic, &counts, late(FABRIC_ALARM));
-            all.extend(state.lapics.iter().enumerate().map(of_apic));
-        }
-        all
+        self.timers.list(now_ns, late)
     }
 
     /// Counts the ticks of every timer that is ours, by its name, for as long as it is kept.
     pub fn tick_counter(&self) -> impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static {
-        let (pit, rtc, fabric) = (self.pit.clone(), self.rtc.clone(), self.fabric.clone());
-        move || timers::ticks(pit.as_ref(), &rtc, fabric.as_deref())
+        let timers = self.timers.clone();
+        move || timers.ticks()
     }
 
     /// Interrupts per line.
     pub fn line_counts(&self) -> Vec<LineCount> {
-        let Some(fabric) = &self.fabric else { return Vec::new() };
+        let Some(fabric) = &self.timers.fabric else { return Vec::new() };
         let counts = fabric.counts();
         let lines = (0_u32..).zip(counts.raised).filter(|(_, raised)| *raised > 0);
         // The timer's line is input 2 of the I/O APIC; IRQ 2 itself is the cascade and never rises.
@@ -575,6 +592,7 @@ pub fn acpi_tables(profile: &Profile, memory: &Memory, floppy: bool) -> acpi::Ta
         serial_ports: 1,
         floppy,
         suspend: false,
+        hpet: profile.hpet,
     })
 }
 

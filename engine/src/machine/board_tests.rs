@@ -14,7 +14,7 @@ fn board() -> Bare {
 }
 
 fn board_on(disk_bus: DiskBus) -> Bare {
-    let mut profile = Profile { debug_exit: true, disk_bus, ..Profile::new("board") };
+    let mut profile = Profile { debug_exit: true, disk_bus, hpet: true, ..Profile::new("board") };
     profile.paravirtual.keyboard = true;
     profile.sound = "speaker,ac97,sb16,virtio".parse().unwrap();
     Bare::build(&profile).unwrap()
@@ -142,6 +142,79 @@ fn unclaimed_ports_read_ones() {
     let bare = board();
     let wiring = &bare.wiring;
     assert_eq!(wiring.bus.read(Space::Port, 0x1234, Width::Dword, 0), 0xFFFF_FFFF);
+}
+
+/// As a guest programs it: vector 0x60 for one input of the I/O APIC, CPU 0's local APIC on, and nothing from the pair.
+fn listen(bare: &Bare, input: u64) {
+    let write = |address, value| bare.bus().write(Space::Memory, address, Width::Dword, value, 0);
+    for (port, value) in [(0x21, 0xFF), (0xA1, 0xFF)] {
+        bare.bus().write(Space::Port, port, Width::Byte, value, 0);
+    }
+    write(0xFEE0_00F0, 0x1FF);
+    for (register, value) in [(0x11 + 2 * input, 0), (0x10 + 2 * input, 0x60)] {
+        write(0xFEC0_0000, register);
+        write(0xFEC0_0010, value);
+    }
+}
+
+/// Interrupts that CPU 0 takes in ten milliseconds.
+fn taken(bare: &Bare) -> u32 {
+    let mut count = 0;
+    for _ in 0..1000 {
+        bare.pass(10_000);
+        while bare.acknowledge(0).is_some_and(|vector| vector == 0x60) {
+            count += 1;
+            bare.bus().write(Space::Memory, 0xFEE0_00B0, Width::Dword, 0, 0);
+        }
+    }
+    count
+}
+
+#[test]
+fn the_hpet_reaches_the_io_apic_by_its_route_and_in_the_8254s_place() {
+    let bare = board();
+    let write = |offset: u64, value: u64| {
+        bare.bus().write(Space::Memory, 0xFED0_0000 + offset, Width::Qword, value, 0);
+    };
+    // Comparator 0, periodic, each millisecond, to input 21.
+    let (periodic, set_value) = (0x0C | 21 << 9, 1 << 6);
+    for (offset, value) in [(0x10, 1), (0x100, periodic | set_value), (0x108, 100_000)] {
+        write(offset, value);
+    }
+    listen(&bare, 21);
+    assert_eq!(taken(&bare), 10);
+    // The 8254 ticks faster, on input 2, until the HPET has its place.
+    for (port, value) in [(0x43, 0x34), (0x40, 170), (0x40, 0)] {
+        bare.bus().write(Space::Port, port, Width::Byte, value, 0);
+    }
+    listen(&bare, 2);
+    write(0x100, 0);
+    assert!((65..75).contains(&taken(&bare)));
+    write(0x10, 3);
+    assert_eq!(taken(&bare), 0, "nothing ticks on input 2");
+    for (offset, value) in [(0xF0, 0), (0x100, 0x0C | set_value), (0x108, 100_000)] {
+        write(offset, value);
+    }
+    assert_eq!(taken(&bare), 10);
+    let timers = bare.board.timers(bare.now_ns(), |_| LatenessSummary::default());
+    let row = |name: &str| timers.iter().find(|timer| timer.name == name).expect("a row of its own").clone();
+    let (hpet, pit) = (row("HPET timer 0"), row("8254 channel 0"));
+    assert_eq!((&*hpet.mode, hpet.period_ns), ("periodic, edge", Some(1e6)));
+    assert_eq!((hpet.raised, hpet.delivered, hpet.merged), (20, 20, 0));
+    assert!(pit.delivered < 75 && pit.withdrawn > 120, "the 8254 tells nobody: {pit:?}");
+    let power = row("ACPI PM timer");
+    assert_eq!((&*power.mode, power.period_ns), ("counts, 24 bits, 3.579545 MHz", None));
+    let names: Vec<String> = bare.board.tick_counter()().into_iter().map(|(name, _)| name).collect();
+    assert!(names.contains(&"HPET timer 2".to_owned()) && names.contains(&"ACPI PM timer".to_owned()));
+}
+
+#[test]
+fn a_machine_has_an_hpet_only_if_its_profile_says_so() {
+    let bare = Bare::build(&Profile::new("old")).unwrap();
+    assert!(!bare.board.names().contains(&"hpet".to_owned()));
+    assert_eq!(bare.bus().read(Space::Memory, 0xFED0_0000, Width::Dword, 0), 0xFFFF_FFFF);
+    let timers = bare.board.timers(0, |_| LatenessSummary::default());
+    assert!(timers.iter().all(|timer| !timer.name.starts_with("HPET")));
 }
 
 /// Everything a guest can learn of the PCI bus without changing it: a layout that changes makes guests find

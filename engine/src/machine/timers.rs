@@ -1,9 +1,13 @@
 //! The guest's timers as the timer scope and `ctl timers` show them: what each is programmed to, when it is next due,
 //! what became of its ticks, and how late they came.
 
+use std::sync::Arc;
+
 use hardware::Shared;
+use hardware::chipset::power::{PowerManagement, TIMER_BITS, TIMER_HZ, TIMER_TURN};
 use hardware::interrupts::{Fabric, InterruptCounts, Lapic, Lvt, TimerMode};
 use hardware::timers::TickCounts;
+use hardware::timers::hpet::{self, Hpet};
 use hardware::timers::pit::{HZ, Pit};
 use hardware::timers::rtc::Rtc;
 use serde::Serialize;
@@ -13,7 +17,7 @@ use hardware::histogram::Summary as LatenessSummary;
 /// One guest timer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Timer {
-    /// Which: "8254 channel 0", "RTC", "local APIC 1".
+    /// Which: "8254 channel 0", "RTC", "HPET timer 0", "ACPI PM timer", "local APIC 1".
     pub name: String,
     /// Its mode in the datasheet's words; "off" when it does not tick.
     pub mode: String,
@@ -49,23 +53,86 @@ const COUNTER_MODES: [&str; 6] = [
 ];
 
 const RTC: &str = "RTC";
+const POWER: &str = "ACPI PM timer";
 
 fn pit_name(channel: usize) -> String {
     format!("8254 channel {channel}")
+}
+
+fn hpet_name(index: usize) -> String {
+    format!("HPET timer {index}")
 }
 
 fn apic_name(cpu: usize) -> String {
     format!("local APIC {cpu}")
 }
 
-/// How often each timer that can interrupt has ticked so far, by its name.
-pub fn ticks(pit: Option<&Shared<Pit>>, rtc: &Shared<Rtc>, fabric: Option<&Fabric>) -> Vec<(String, u64)> {
-    let mut ticks: Vec<(String, u64)> =
-        pit.map(|pit| (pit_name(0), pit.lock().counts().raised)).into_iter().collect();
-    ticks.push((RTC.to_owned(), rtc.lock().counts().raised));
-    let of_apics = fabric.map(|fabric| fabric.counts().timers).unwrap_or_default();
-    ticks.extend(of_apics.iter().enumerate().map(|(cpu, count)| (apic_name(cpu), count.raised)));
-    ticks
+/// The timers of a board.
+#[derive(Clone)]
+pub struct Timers {
+    /// The 8254, where it is ours.
+    pub pit: Option<Shared<Pit>>,
+    /// The RTC.
+    pub rtc: Shared<Rtc>,
+    /// The HPET, where there is one.
+    pub hpet: Option<Shared<Hpet>>,
+    /// What has the ACPI PM timer.
+    pub power: Shared<PowerManagement>,
+    /// What has the local APICs, where they are ours.
+    pub fabric: Option<Arc<Fabric>>,
+    /// Their alarms.
+    pub alarms: Alarms,
+}
+
+/// The alarms of the timers, by id.
+#[derive(Clone, Copy)]
+pub struct Alarms {
+    /// Of the 8254, where it is ours.
+    pub pit: Option<usize>,
+    /// Of the RTC.
+    pub rtc: usize,
+    /// Of the HPET, where there is one.
+    pub hpet: Option<usize>,
+    /// Of power management.
+    pub power: usize,
+    /// Of the interrupt controllers.
+    pub fabric: usize,
+}
+
+impl Timers {
+    /// All of them; `late` tells how late the device of an alarm was called.
+    pub fn list(&self, now_ns: u64, late: impl Fn(usize) -> LatenessSummary) -> Vec<Timer> {
+        let (mut all, alarms) = (Vec::new(), &self.alarms);
+        if let (Some(pit), Some(alarm)) = (&self.pit, alarms.pit) {
+            all.extend(of_pit(&pit.lock(), now_ns, late(alarm)));
+        }
+        all.push(of_rtc(&self.rtc.lock(), now_ns, late(alarms.rtc)));
+        if let (Some(hpet), Some(alarm)) = (&self.hpet, alarms.hpet) {
+            all.extend(of_hpet(&hpet.lock(), late(alarm)));
+        }
+        all.push(of_power(&self.power.lock(), late(alarms.power)));
+        if let Some(fabric) = &self.fabric {
+            let (state, counts) = (fabric.state(), fabric.counts());
+            let of_apic = |(cpu, lapic)| of_apic(cpu, lapic, &counts, late(alarms.fabric));
+            all.extend(state.lapics.iter().enumerate().map(of_apic));
+        }
+        all
+    }
+
+    /// How often each timer that can interrupt has ticked so far, by its name.
+    pub fn ticks(&self) -> Vec<(String, u64)> {
+        let mut ticks: Vec<(String, u64)> =
+            self.pit.iter().map(|pit| (pit_name(0), pit.lock().counts().raised)).collect();
+        ticks.push((RTC.to_owned(), self.rtc.lock().counts().raised));
+        if let Some(hpet) = &self.hpet {
+            let hpet = hpet.lock();
+            ticks.extend((0..hpet::TIMERS).map(|index| (hpet_name(index), hpet.counts(index).raised)));
+        }
+        ticks.push((POWER.to_owned(), self.power.lock().counts().raised));
+        let of_apics = self.fabric.as_ref().map(|fabric| fabric.counts().timers).unwrap_or_default();
+        ticks.extend(of_apics.iter().enumerate().map(|(cpu, count)| (apic_name(cpu), count.raised)));
+        ticks
+    }
 }
 
 /// 8254 channel 0 drives IRQ 0; channels 1 and 2 drive nothing that interrupts.
@@ -106,6 +173,51 @@ pub fn of_rtc(rtc: &Rtc, now_ns: u64, lateness: LatenessSummary) -> Timer {
         mode: if period_ns.is_some() { "periodic" } else { "off" }.to_owned(),
         period_ns,
         next_ns: rtc.chip().deadline(now_ns),
+        raised: counts.raised,
+        delivered: counts.delivered,
+        merged: counts.merged,
+        replayed: counts.replayed,
+        owed: counts.owed,
+        withdrawn: counts.withdrawn,
+        acknowledged: None,
+        lateness,
+    }
+}
+
+/// The HPET's comparators. They share one alarm, and so how late it was.
+pub fn of_hpet(hpet: &Hpet, lateness: LatenessSummary) -> Vec<Timer> {
+    let timer = |index: usize| {
+        let comparator = hpet.chip().timer(index)?;
+        let is_on = hpet.chip().interrupts(index);
+        let kind = if comparator.is_periodic() { "periodic" } else { "one-shot" };
+        let trigger = if comparator.is_level() { "level" } else { "edge" };
+        let counts = hpet.counts(index);
+        Some(Timer {
+            name: hpet_name(index),
+            mode: if is_on { format!("{kind}, {trigger}") } else { "off".to_owned() },
+            period_ns: hpet.period_ns(index).filter(|_| is_on).map(|ns| ns as f64),
+            next_ns: hpet.chip().next_match(index),
+            raised: counts.raised,
+            delivered: counts.delivered,
+            merged: counts.merged,
+            replayed: counts.replayed,
+            owed: counts.owed,
+            withdrawn: counts.withdrawn,
+            acknowledged: None,
+            lateness: if counts.raised > 0 { lateness } else { LatenessSummary::default() },
+        })
+    };
+    (0..hpet::TIMERS).filter_map(timer).collect()
+}
+
+/// The ACPI PM timer: it always counts, and interrupts when its top bit changes, if the guest wants that.
+pub fn of_power(power: &PowerManagement, lateness: LatenessSummary) -> Timer {
+    let (counts, interrupts) = (power.counts(), power.chip().timer_interrupts());
+    Timer {
+        name: POWER.to_owned(),
+        mode: format!("counts, {TIMER_BITS} bits, {} MHz", TIMER_HZ as f64 / 1e6),
+        period_ns: interrupts.then(|| TIMER_TURN as f64 * 1e9 / TIMER_HZ as f64),
+        next_ns: power.chip().next_deadline().filter(|_| interrupts),
         raised: counts.raised,
         delivered: counts.delivered,
         merged: counts.merged,

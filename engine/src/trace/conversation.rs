@@ -187,6 +187,7 @@ impl Row {
                 let name = match trace.alarm(alarm) {
                     "interrupts" => "a local APIC timer",
                     "mc146818" => "the RTC",
+                    "hpet" => "the HPET",
                     name => name,
                 };
                 format!("timer: {name} is due, {} late", lasted(late_ns))

@@ -7,6 +7,7 @@ mod disks;
 mod guest;
 mod random;
 mod states;
+mod timers;
 
 use std::collections::BTreeMap;
 
@@ -38,7 +39,9 @@ const BOARDS: [(DiskBus, Nic, DisplayAdapter, u32); 5] = [
 
 fn profile(board: usize) -> Profile {
     let (disk_bus, nic, display, cpus) = BOARDS[board];
-    let mut profile = Profile { disk_bus, nic, display, cpus, debug_exit: true, ..Profile::new("wild") };
+    let hpet = cpus < 4;
+    let mut profile =
+        Profile { disk_bus, nic, display, cpus, hpet, debug_exit: true, ..Profile::new("wild") };
     profile.paravirtual.keyboard = true;
     profile.sound = "speaker,ac97,sb16,virtio".parse().expect("sound cards there are");
     profile
@@ -70,7 +73,7 @@ pub fn play(seed: u64, episodes: u32) -> Played {
 impl Guest {
     /// Some accesses that belong together.
     fn episode(&mut self) {
-        match self.random.below(44) {
+        match self.random.below(45) {
             0..=7 => self.poke_about(),
             8..=11 => self.poke_by_index(),
             12 => self.poke_configuration(),
@@ -85,6 +88,7 @@ impl Guest {
             40 => self.drive_ne2000(),
             41 | 42 => self.drive_gpu(),
             43 => self.call_vmware(),
+            44 => self.drive_hpet(),
             35 => self.hear_from_outside(),
             36 => self.take_interrupts(),
             37 | 38 => self.let_time_pass(),

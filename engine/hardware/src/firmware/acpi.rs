@@ -1,9 +1,9 @@
-//! The ACPI tables: RSDP, RSDT, XSDT, FADT with FACS, DSDT, MADT.
+//! The ACPI tables: RSDP, RSDT, XSDT, FADT with FACS, DSDT, MADT, and HPET where there is one.
 //!
 //! ACPI 6.4 §5.2; the fixed hardware is the PIIX4 of `chipset/power.rs`. Addresses and checksums are
 //! left to the linker/loader script, which SeaBIOS runs (or [`Tables::place`] without firmware). The
-//! FADT is of revision 3 (ACPI 2.0), the newest that systems of every age take. Left out: HPET (there
-//! is none), S4, docking, thermal zones.
+//! FADT is of revision 3 (ACPI 2.0), the newest that systems of every age take. Left out: S4,
+//! docking, thermal zones.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,7 @@ use crate::firmware::dsdt;
 use crate::firmware::fw_cfg::FwCfg;
 use crate::firmware::loader::{Script, Zone};
 use crate::layout::{PM_BASE, address, irq};
+use crate::timers::hpet;
 
 /// The file with all tables but the RSDP.
 pub const TABLES_FILE: &str = "etc/acpi/tables";
@@ -48,6 +49,8 @@ pub struct Board {
     pub floppy: bool,
     /// Whether the machine can suspend to RAM (S3).
     pub suspend: bool,
+    /// Whether there is an HPET.
+    pub hpet: bool,
 }
 
 impl Board {
@@ -114,12 +117,13 @@ impl Builder {
         }
         self.sum(fadt, FADT_BYTES);
         let madt = self.table(*b"APIC", 1, &madt_body(board));
-        let listed = [fadt, madt];
+        let hpet = board.hpet.then(|| self.table(*b"HPET", 1, &hpet_body()));
+        let listed: Vec<usize> = [fadt, madt].into_iter().chain(hpet).collect();
         let rsdt = self.append_unsummed(*b"RSDT", &vec![0; 4 * listed.len()]);
         let xsdt = self.append_unsummed(*b"XSDT", &vec![0; 8 * listed.len()]);
-        for (n, table) in listed.into_iter().enumerate() {
-            self.point(rsdt + HEADER_BYTES + 4 * n, 4, table);
-            self.point(xsdt + HEADER_BYTES + 8 * n, 8, table);
+        for (n, table) in listed.iter().enumerate() {
+            self.point(rsdt + HEADER_BYTES + 4 * n, 4, *table);
+            self.point(xsdt + HEADER_BYTES + 8 * n, 8, *table);
         }
         self.sum(rsdt, HEADER_BYTES + 4 * listed.len());
         self.sum(xsdt, HEADER_BYTES + 8 * listed.len());
@@ -243,12 +247,23 @@ fn madt_body(board: &Board) -> Vec<u8> {
     body
 }
 
+/// IA-PC HPET Specification 1.0a, §3.2.4, after the header: the only event timer block.
+fn hpet_body() -> Vec<u8> {
+    let mut body = hpet::block_id(true).to_le_bytes().to_vec();
+    body.extend_from_slice(&[0, 64, 0, 0]); // a memory address of a block 64 bits wide
+    body.extend_from_slice(&address::HPET.to_le_bytes());
+    body.push(0);
+    body.extend_from_slice(&hpet::SHORTEST_WAKE_TICKS.to_le_bytes());
+    body.push(0); // what else lies on its page is not protected
+    body
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const BOARD: Board =
-        Board { cpus: 2, low_ram_bytes: 512 << 20, serial_ports: 2, floppy: true, suspend: true };
+        Board { cpus: 2, low_ram_bytes: 512 << 20, serial_ports: 2, floppy: true, suspend: true, hpet: true };
     const AT: u32 = 0x1FFE_0000;
 
     fn sum(bytes: &[u8]) -> u8 {
@@ -277,7 +292,7 @@ mod tests {
         let wide: Vec<u32> = xsdt[36..].chunks(8).map(|entry| dword(entry, 0)).collect();
         assert_eq!(entries, wide);
         let names: Vec<&[u8]> = entries.iter().map(|entry| &table(&tables, *entry)[..4]).collect();
-        assert_eq!(names, [b"FACP", b"APIC"]);
+        assert_eq!(names, [b"FACP", b"APIC", b"HPET"]);
         for entry in entries {
             assert_eq!(sum(table(&tables, entry)), 0);
         }
@@ -310,13 +325,25 @@ mod tests {
     }
 
     #[test]
+    fn the_hpet_table_says_where_it_is() {
+        let (tables, rsdp) = Tables::new(&BOARD).place(AT, 0xF_5000);
+        let rsdt = table(&tables, dword(&rsdp, 16));
+        let hpet = table(&tables, dword(rsdt, 44));
+        assert_eq!((hpet.len(), dword(hpet, 36), hpet[40]), (56, 0x8086_A201, 0));
+        assert_eq!((dword(hpet, 44), dword(hpet, 48)), (0xFED0_0000, 0));
+        assert_eq!(hpet[52..], [0, 0xD0, 0x07, 0], "number 0, 2000 ticks");
+        let without = Tables::new(&Board { hpet: false, ..BOARD });
+        assert!(!without.tables.windows(4).any(|bytes| bytes == b"HPET"));
+    }
+
+    #[test]
     fn the_dsdt_says_what_is_there_and_not_more() {
         let has = |board: &Board, name: &[u8]| dsdt::body(board).windows(name.len()).any(|part| part == name);
         let keyboard = [0x41, 0xD0, 0x03, 0x03]; // EISA id PNP0303: SeaBIOS looks for it
         assert!(
             has(&BOARD, &keyboard) && has(&BOARD, b"FDC0") && has(&BOARD, b"COM2") && has(&BOARD, b"_S3_")
         );
-        let bare = Board { serial_ports: 1, floppy: false, suspend: false, ..BOARD };
+        let bare = Board { serial_ports: 1, floppy: false, suspend: false, hpet: false, ..BOARD };
         assert!(!has(&bare, b"FDC0") && !has(&bare, b"COM2") && !has(&bare, b"_S3_") && has(&bare, b"_S5_"));
     }
 }

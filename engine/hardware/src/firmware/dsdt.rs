@@ -5,8 +5,9 @@
 
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Device, EISAName, Field,
-    FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Method, Name, OpRegion,
-    OpRegionSpace, Or, Package, PackageBuilder, Path, ResourceTemplate, Return, Scope, Store, ZERO,
+    FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Memory32Fixed, Method,
+    Name, OpRegion, OpRegionSpace, Or, Package, PackageBuilder, Path, ResourceTemplate, Return, Scope, Store,
+    ZERO,
 };
 use acpi_tables::{Aml, AmlSink};
 
@@ -14,6 +15,7 @@ use crate::chipset::piix3::pirq_of;
 use crate::chipset::power::{SLEEP_TYPE_S3, SLEEP_TYPE_S5};
 use crate::firmware::acpi::Board;
 use crate::layout::{address, irq};
+use crate::timers::hpet;
 
 /// ISA lines the firmware may route PCI interrupts to.
 pub const PCI_LINES: [u32; 3] = [5, 10, 11];
@@ -57,7 +59,10 @@ fn dma(channel: u8) -> Raw {
 pub fn body(board: &Board) -> Vec<u8> {
     let mut body = Vec::new();
     sleep_states(board, &mut body);
-    let devices = [pci_root(board), processors(board)].concat();
+    let mut devices = [pci_root(board), processors(board)].concat();
+    if board.hpet {
+        devices.extend(event_timer());
+    }
     body.extend(Scope::raw(path("\\_SB_"), devices));
     body
 }
@@ -121,6 +126,19 @@ fn pci_root(board: &Board) -> Vec<u8> {
         ],
     )));
     all
+}
+
+/// The HPET, which lies beside the PCI root's windows (IA-PC HPET Specification 1.0a, §3.2.1).
+fn event_timer() -> Vec<u8> {
+    let registers = Memory32Fixed::new(true, address::HPET as u32, hpet::REGISTERS_BYTES as u32);
+    bytes(&Device::new(
+        path("HPET"),
+        vec![
+            &Name::new(path("_HID"), &EISAName::new("PNP0103")),
+            &Name::new(path("_UID"), &ZERO),
+            &Name::new(path("_CRS"), &ResourceTemplate::new(vec![&registers])),
+        ],
+    ))
 }
 
 const LINKS: [&str; 4] = ["LNKA", "LNKB", "LNKC", "LNKD"];
