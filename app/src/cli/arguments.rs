@@ -231,6 +231,9 @@ pub struct MachineArguments {
     /// Count time in instructions, on the software CPU: the same input gives the same run.
     #[arg(long)]
     pub deterministic: bool,
+    /// Give it an HPET beside the older timers; systems that know one use it in their place.
+    #[arg(long)]
+    pub hpet: bool,
     /// Writing VALUE to port 0xF4 ends the run with status (VALUE<<1)|1; and the machine has the test device
     /// that the kvm-unit-tests use.
     #[arg(long)]
@@ -385,7 +388,7 @@ mod tests {
              --serial file:s --debugcon g --debug-exit --until-serial T --until-screen U --timeout 1.5 \
              --screenshot p.png --script q --stats r.json --deterministic --network tap:t0 --nic e1000 \
              --forward tcp:2222:22 --forward udp:5353:53 --host-loopback --capture v.pcap --sound speaker,ac97 --audio wav:w.wav \
-             --gdb 1234 --gdb-i386 --paused --history"
+             --gdb 1234 --gdb-i386 --paused --history --hpet"
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" ")
@@ -406,7 +409,7 @@ mod tests {
         assert_eq!(run.machine.sound, Some(SoundCards::default()));
         assert_eq!(run.machine.audio, Some(Audio::Wav("w.wav".into())));
         assert_eq!(run.gdb, Some("127.0.0.1:1234".parse().unwrap()));
-        assert!(run.gdb_i386 && run.paused && run.history == Some(256));
+        assert!(run.gdb_i386 && run.paused && run.history == Some(256) && run.machine.hpet);
     }
 
     #[test]

@@ -113,6 +113,7 @@ pub fn apply(profile: &mut Profile, machine: &MachineArguments) -> Result<(), St
     set_some(&mut profile.throttles.network_bytes, machine.network_rate);
     profile.snapshot |= machine.snapshot;
     profile.debug_exit |= machine.debug_exit;
+    profile.hpet |= machine.hpet;
     if machine.deterministic {
         profile.deterministic.get_or_insert_default();
     }
@@ -254,9 +255,9 @@ mod tests {
         saved.name = "mine".into();
         saved.memory = Size::mib(64);
         library.create(&saved, None).unwrap();
-        let options = MachineArguments { cpus: Some(2), ..MachineArguments::default() };
+        let options = MachineArguments { cpus: Some(2), hpet: true, ..MachineArguments::default() };
         let profile = resolve(&library, Some(Path::new("mine")), &options).unwrap();
-        assert_eq!((profile.memory, profile.cpus), (Size::mib(64), 2));
+        assert_eq!((profile.memory, profile.cpus, profile.hpet), (Size::mib(64), 2, true));
     }
 
     #[test]

@@ -498,6 +498,7 @@ fn shown(name: &str) -> String {
         "interrupts" => "local APIC timers".to_owned(),
         "mc146818" => "RTC".to_owned(),
         "piix4-pm" => "ACPI PM timer".to_owned(),
+        "hpet" => "HPET".to_owned(),
         name => name.to_owned(),
     }
 }
