@@ -48,6 +48,10 @@ pub fn show(ui: &mut Ui, profile: &mut Profile) {
                     .on_hover_text("For systems with its driver; others do not miss it");
             }
         });
+        line(ui, "Timers", |ui| {
+            let what = "A high precision event timer beside the 8254, the RTC and those of the CPUs";
+            ui.checkbox(&mut profile.hpet, "HPET").on_hover_text(what);
+        });
         line(ui, "Sound", |ui| {
             for (card, name) in [
                 (SoundCard::Speaker, "loudspeaker"),

@@ -31,7 +31,8 @@ fn boards() -> [Bare; 5] {
         (Virtio, Nic::E1000, DisplayAdapter::VirtioGpu),
     ]
     .map(|(disk_bus, nic, display)| {
-        let mut profile = Profile { debug_exit: true, disk_bus, nic, display, ..Profile::new("board") };
+        let mut profile =
+            Profile { debug_exit: true, hpet: true, disk_bus, nic, display, ..Profile::new("board") };
         profile.paravirtual.keyboard = true;
         profile.sound = "speaker,ac97,sb16,virtio".parse().unwrap();
         Bare::build(&profile).unwrap()
@@ -130,9 +131,18 @@ fn a_reset_gives_the_state_of_power_on() {
             }
         }
     }
-    for name in
-        ["ahci", "e1000", "rtl8029", "ne2000", "virtio-net", "virtio-gpu", "virtio-sound", "sb16", "ide"]
-    {
+    for name in [
+        "ahci",
+        "e1000",
+        "rtl8029",
+        "ne2000",
+        "virtio-net",
+        "virtio-gpu",
+        "virtio-sound",
+        "sb16",
+        "ide",
+        "hpet",
+    ] {
         assert!(walked.contains(name), "{name} is on no board: {walked:?}");
     }
 }
