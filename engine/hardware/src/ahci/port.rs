@@ -77,10 +77,20 @@ const SOFTWARE_RESET: u8 = 4;
 const TO_MEDIUM: u8 = 0x80;
 /// The log with the queued command that failed, ATA8-ACS §A.13.
 const QUEUED_ERROR_LOG: u8 = 0x10;
+/// The log that says which logs there are, ATA8-ACS §A.2.
+const LOG_DIRECTORY: u8 = 0x00;
 const CHUNK: usize = 64 << 10;
 /// No drive: what the task file shows.
 const NO_DRIVE: u32 = 0x7F;
 const NO_SIGNATURE: u32 = 0xFFFF_FFFF;
+
+/// A word for each log: how many pages it has. The first is the version of all this.
+fn log_directory() -> [u8; 512] {
+    let mut directory = [0; 512];
+    directory[0] = 1;
+    directory[2 * usize::from(QUEUED_ERROR_LOG)] = 1;
+    directory
+}
 
 /// The queued command that failed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -336,8 +346,12 @@ impl Running<'_> {
         let is_disk = matches!(self.drive, Drive::Disk(_));
         match command.code {
             code::READ_QUEUED | code::WRITE_QUEUED if is_disk => self.queued(command),
+            code::READ_LOG_EXT if is_disk && command.lba[0] == LOG_DIRECTORY => {
+                self.read_log(command, log_directory());
+            }
             code::READ_LOG_EXT if is_disk && command.lba[0] == QUEUED_ERROR_LOG => {
-                self.read_error_log(command)
+                let log = self.error_log();
+                self.read_log(command, log);
             }
             _ => {
                 command.fill(self.drive.task_mut());
@@ -494,7 +508,7 @@ impl Running<'_> {
     }
 
     /// Which queued command failed, and why. Reading it is what ends the trouble.
-    fn read_error_log(&mut self, command: Command) {
+    fn error_log(&mut self) -> [u8; 512] {
         let mut log = [0; 512];
         log[0] = 0x80; // not a queued command
         if let Some(QueuedError { tag, status, error, lba }) = self.port.queued_error.take() {
@@ -503,6 +517,10 @@ impl Running<'_> {
             log[8..11].copy_from_slice(&lba[3..]);
         }
         log[511] = log.iter().fold(0u8, |sum, byte| sum.wrapping_sub(*byte));
+        log
+    }
+
+    fn read_log(&mut self, command: Command, log: [u8; 512]) {
         let task: &mut Task = self.drive.task_mut();
         command.fill(task);
         task.finish();

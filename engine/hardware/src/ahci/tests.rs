@@ -177,6 +177,19 @@ fn a_queued_error_names_its_command() {
 }
 
 #[test]
+fn the_logs_there_are_can_be_read_and_others_not() {
+    let mut rig = rig();
+    rig.build(0, &frame(0x2F, 0, 1, 0), None, &[(BUFFER, 512)]);
+    rig.set(0, 0x38, 1);
+    let directory = rig.memory::<512>(BUFFER);
+    assert_eq!((directory[0], directory[0x20], rig.get(0, 0x20)), (1, 1, 0x50));
+    assert_eq!(directory.iter().map(|byte| u32::from(*byte)).sum::<u32>(), 2, "no other log");
+    rig.build(0, &frame(0x2F, 0x30, 1, 0), None, &[(BUFFER, 512)]);
+    rig.set(0, 0x38, 1);
+    assert_eq!(rig.get(0, 0x20) & 0xFF, 0x51);
+}
+
+#[test]
 fn an_error_stops_the_port_until_the_guest_restarts_it() {
     let mut rig = rig();
     rig.build(0, &frame(0x25, 128, 1, 0), None, &[(BUFFER, 512)]);
