@@ -122,6 +122,17 @@ pub(crate) fn check_range(length_bytes: u64, offset: u64, bytes: u64) -> Result<
     }
 }
 
+/// How many bytes of block `block` a disk of `disk_bytes` has: its last block may be cut where the disk ends, and none
+/// behind it has any.
+pub(crate) fn block_on_disk(block: u64, block_bytes: u64, disk_bytes: u64) -> u64 {
+    block_bytes.min(disk_bytes.saturating_sub(block.saturating_mul(block_bytes)))
+}
+
+/// What is said of a block that a cut file does not hold.
+pub(crate) fn not_in_file(what: &str, number: impl std::fmt::Display) -> String {
+    format!("{what} {number} does not lie in the file, which may be cut")
+}
+
 /// Reads from a disk that may be shorter than the one in front of it; past its end there are zeros.
 pub(crate) fn read_padded(disk: &mut dyn Disk, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
     let stored = disk.length_bytes().saturating_sub(offset).min(buffer.len() as u64) as usize;

@@ -1,12 +1,13 @@
 //! Counts all references to clusters and compares them with the refcounts; and counts anew.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::Qcow2;
 use super::entry::{COPIED, Mapping, OFFSET};
 use super::refcounts::{Blocks, Refcounts};
 use crate::check::Findings;
-use crate::disk::{Disk, DiskError};
+use crate::disk::DiskError;
 use crate::fields::{be16, be32, be64, be64_table};
 use crate::progress::Progress;
 use crate::store::read_exact;
@@ -51,11 +52,13 @@ impl Qcow2 {
     pub fn check(&mut self, progress: Progress<'_>) -> Result<Findings, DiskError> {
         self.commit()?;
         let mut findings = Findings::default();
-        let Some(references) = self.references(&mut findings, progress)? else {
-            return Ok(findings);
-        };
         let mut refcounts = Refcounts::open(&*self.store, &self.header)?;
         let blocks = refcounts.blocks(self.store.length_bytes());
+        let Some(references) =
+            self.references(refcounts.table_clusters(), &blocks, &mut findings, progress)?
+        else {
+            return Ok(findings);
+        };
         let end = references.end.max(refcounts.end());
         for cluster in candidates(&blocks, &references, end) {
             let expected = references.get(cluster);
@@ -96,16 +99,17 @@ impl Qcow2 {
     /// All references; `None` if the caller gave up.
     fn references(
         &mut self,
+        refcount_table: Range<u64>,
+        blocks: &Blocks,
         findings: &mut Findings,
         progress: Progress<'_>,
     ) -> Result<Option<References>, DiskError> {
         let bits = self.header.cluster_bits;
         let mut references = References::default();
         references.add(0);
-        let refcounts = Refcounts::open(&*self.store, &self.header)?;
-        let blocks = refcounts.blocks(self.store.length_bytes());
-        refcounts.table_clusters().chain(blocks.clusters).for_each(|cluster| references.add(cluster));
-        for offset in blocks.misplaced {
+        let counters = refcount_table.chain(blocks.clusters.iter().copied());
+        counters.for_each(|cluster| references.add(cluster));
+        for offset in &blocks.misplaced {
             findings.add(format!("refcounts are said to lie at byte {offset}"));
         }
         let l1_bytes = self.l1.len() as u64 * 8;
@@ -194,12 +198,13 @@ impl Qcow2 {
     /// Sets all refcounts to what they should be. The image must be writable and its tables sound; whether
     /// it was finished.
     pub fn rebuild_refcounts(&mut self, progress: Progress<'_>) -> Result<bool, DiskError> {
-        if self.is_read_only() {
-            return Err(DiskError::ReadOnly);
-        }
         self.commit()?;
+        let Some(refcounts) = &self.refcounts else { return Err(DiskError::ReadOnly) };
+        let (table, blocks) = (refcounts.table_clusters(), refcounts.blocks(self.store.length_bytes()));
         let mut findings = Findings::default();
-        let Some(references) = self.references(&mut findings, progress)? else { return Ok(false) };
+        let Some(references) = self.references(table, &blocks, &mut findings, progress)? else {
+            return Ok(false);
+        };
         if let Some(damage) = findings.damage.first() {
             return Err(self.damaged(damage.clone()));
         }
@@ -208,7 +213,6 @@ impl Qcow2 {
         // New refcount blocks, if some are missing, go behind everything.
         refcounts.set_end(references.end);
         let most = refcounts.most();
-        let blocks = refcounts.blocks(self.store.length_bytes());
         // New blocks lie behind this end: they count themselves.
         for cluster in candidates(&blocks, &references, refcounts.end()) {
             let expected = references.get(cluster).min(most);

@@ -17,7 +17,10 @@ use header::BLOCKS_MAX;
 pub use header::Header;
 
 use crate::check::Findings;
-use crate::disk::{Disk, DiskError, Extent, NOT_LONGER, NOT_SHORTER, SECTOR, TOO_LONG, check_range};
+use crate::disk::{
+    Disk, DiskError, Extent, NOT_LONGER, NOT_SHORTER, SECTOR, TOO_LONG, block_on_disk, check_range,
+    not_in_file,
+};
 use crate::fields::le32_table;
 use crate::format::Format;
 use crate::open::OpenError;
@@ -81,7 +84,7 @@ impl Vdi {
         // Growing the file for a new block would make zeros of what was cut off.
         let is_cut = |(block, place): (usize, &u32)| *place < ZERO && !self.is_in_file(block as u64, *place);
         if let Some(block) = self.map.iter().enumerate().position(is_cut) {
-            let what = format!("block {block} does not lie in the file, which may be cut");
+            let what = not_in_file("block", block);
             return Err(OpenError::Damaged { path: path.to_owned(), format: Format::Vdi, what });
         }
         let mut is_used = vec![false; end as usize];
@@ -104,8 +107,7 @@ impl Vdi {
 
     /// Whether the file holds all that the disk has of a block: the last one may be cut where the disk ends.
     fn is_in_file(&self, block: u64, place: u32) -> bool {
-        let start = block * self.header.block_bytes;
-        let needed = self.header.block_bytes.min(self.length_bytes().saturating_sub(start));
+        let needed = block_on_disk(block, self.header.block_bytes, self.length_bytes());
         needed == 0 || self.place_offset(place) + needed <= self.store.length_bytes()
     }
 
@@ -117,9 +119,7 @@ impl Vdi {
             place if place >= self.header.blocks => {
                 Err(damaged(format!("block {block} is said to lie at place {place}")))
             }
-            place if !self.is_in_file(block, place) => {
-                Err(damaged(format!("block {block} does not lie in the file, which may be cut")))
-            }
+            place if !self.is_in_file(block, place) => Err(damaged(not_in_file("block", block))),
             place => Ok(Some(self.place_offset(place))),
         }
     }
@@ -194,7 +194,7 @@ impl Vdi {
                 place => {
                     findings.used_bytes += self.header.block_bytes;
                     if !self.is_in_file(block as u64, place) {
-                        findings.add(format!("block {block} does not lie in the file, which may be cut"));
+                        findings.add(not_in_file("block", block));
                     }
                 }
             }

@@ -18,8 +18,8 @@ use footer::{FOOTER, Footer, HEADER, Header, Kind, damaged};
 
 use crate::check::Findings;
 use crate::disk::{
-    Disk, DiskError, Extent, NOT_LONGER, NOT_SHORTER, SECTOR, TOO_LONG, check_range, extent_padded,
-    read_padded,
+    Disk, DiskError, Extent, NOT_LONGER, NOT_SHORTER, SECTOR, TOO_LONG, block_on_disk, check_range,
+    extent_padded, not_in_file, read_padded,
 };
 use crate::fields::be32_table;
 use crate::format::{Format, refuse_disguise};
@@ -210,8 +210,7 @@ impl Dynamic {
 
     /// Whether the file holds all that a disk of `disk_bytes` has of a block.
     fn is_in_file(&self, store: &dyn Store, block: usize, place: u64, disk_bytes: u64) -> bool {
-        let start = block as u64 * self.header.block_bytes;
-        let needed = self.header.block_bytes.min(disk_bytes.saturating_sub(start));
+        let needed = block_on_disk(block as u64, self.header.block_bytes, disk_bytes);
         place + self.header.bitmap_bytes() + needed <= store.length_bytes()
     }
 
@@ -222,7 +221,7 @@ impl Dynamic {
             sector => {
                 let place = u64::from(sector) * SECTOR;
                 if !self.is_in_file(store, block, place, disk_bytes) {
-                    let what = format!("block {block} does not lie in the file, which may be cut");
+                    let what = not_in_file("block", block);
                     return Err(DiskError::Damaged { path: PathBuf::from(store.path()), what });
                 }
                 Ok(Some(place))

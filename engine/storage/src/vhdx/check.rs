@@ -2,7 +2,7 @@
 
 use super::{OFFSET, PARTLY_PRESENT, PRESENT, Vhdx};
 use crate::check::Findings;
-use crate::disk::DiskError;
+use crate::disk::{DiskError, not_in_file};
 use crate::progress::Progress;
 
 impl Vhdx {
@@ -19,7 +19,7 @@ impl Vhdx {
                 PRESENT => {
                     let place = entry & OFFSET;
                     if !self.is_in_file(block as u64, place) {
-                        findings.add(format!("block {block} does not lie in the file, which may be cut"));
+                        findings.add(not_in_file("block", block));
                     }
                     places.push(place);
                 }

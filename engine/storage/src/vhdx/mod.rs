@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use header::Header;
 
-use crate::disk::{Disk, DiskError, Extent, check_range};
+use crate::disk::{Disk, DiskError, Extent, block_on_disk, check_range, not_in_file};
 use crate::fields::le64;
 use crate::open::OpenError;
 use crate::pieces::pieces;
@@ -51,8 +51,7 @@ impl Vhdx {
 
     /// Whether the file holds all that the disk has of a block: the last one may be cut where the disk ends.
     fn is_in_file(&self, block: u64, place: u64) -> bool {
-        let start = block * self.header.block_bytes;
-        let needed = self.header.block_bytes.min(self.length_bytes().saturating_sub(start));
+        let needed = block_on_disk(block, self.header.block_bytes, self.length_bytes());
         place != 0 && place.checked_add(needed).is_some_and(|end| end <= self.store.length_bytes())
     }
 
@@ -60,9 +59,7 @@ impl Vhdx {
         let entry = self.blocks[block as usize];
         let damaged = |what| DiskError::Damaged { path: PathBuf::from(self.store.path()), what };
         match entry & 7 {
-            PRESENT if !self.is_in_file(block, entry & OFFSET) => {
-                Err(damaged(format!("block {block} does not lie in the file, which may be cut")))
-            }
+            PRESENT if !self.is_in_file(block, entry & OFFSET) => Err(damaged(not_in_file("block", block))),
             PRESENT => Ok(Some(entry & OFFSET)),
             PARTLY_PRESENT => Err(damaged(format!("block {block} needs a parent, and there is none"))),
             _ => Ok(None),

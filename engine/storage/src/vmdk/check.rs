@@ -3,7 +3,7 @@
 use super::sparse::{Grain, Sparse};
 use super::{Content, Vmdk};
 use crate::check::Findings;
-use crate::disk::{DiskError, SECTOR};
+use crate::disk::{DiskError, SECTOR, not_in_file};
 use crate::fields::le32_table;
 use crate::progress::Progress;
 use crate::store::read_exact;
@@ -58,7 +58,7 @@ impl Sparse {
             }
             tables_end = at + table_bytes;
             if tables_end > self.store().length_bytes() {
-                findings.add(format!("table {table} does not lie in the file, which may be cut"));
+                findings.add(not_in_file("table", table));
                 continue;
             }
             let entries = le32_table(&read_exact(self.store(), at, table_bytes)?);

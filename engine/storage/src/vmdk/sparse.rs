@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Decompress, FlushDecompress};
 
-use crate::disk::{DiskError, SECTOR};
+use crate::disk::{DiskError, SECTOR, block_on_disk, not_in_file};
 use crate::fields::{le16, le32, le32_table, le64};
 use crate::format::Format;
 use crate::open::OpenError;
@@ -140,17 +140,16 @@ impl Sparse {
             0 => Ok(Grain::Absent),
             1 if self.has_zero_grains => Ok(Grain::Zero),
             sector if self.is_in_file(grain, sector) => Ok(Grain::At(sector)),
-            _ => Err(self.damaged(format!("grain {grain} does not lie in the file, which may be cut"))),
+            _ => Err(self.damaged(not_in_file("grain", grain))),
         }
     }
 
     /// Whether the file holds all that the extent has of a grain (the last one may be cut where the extent ends), or
     /// the marker of a compressed one.
     fn is_in_file(&self, grain: u64, sector: u32) -> bool {
-        let grain_sectors = self.grain_bytes / SECTOR;
         let needed = match self.is_compressed {
             true => MARKER_BYTES,
-            false => (self.sectors - grain * grain_sectors).min(grain_sectors) * SECTOR,
+            false => block_on_disk(grain, self.grain_bytes, self.sectors.saturating_mul(SECTOR)),
         };
         u64::from(sector) * SECTOR + needed <= self.store.length_bytes()
     }
