@@ -43,6 +43,27 @@ pub struct Timer {
     pub lateness: LatenessSummary,
 }
 
+impl Timer {
+    /// One that is not programmed to anything, with what became of its ticks.
+    fn new(name: String, mode: &str, counts: TickCounts) -> Timer {
+        let TickCounts { raised, delivered, replayed, merged, owed, withdrawn } = counts;
+        Timer {
+            name,
+            mode: mode.to_owned(),
+            period_ns: None,
+            next_ns: None,
+            raised,
+            delivered,
+            merged,
+            replayed,
+            owed,
+            withdrawn,
+            acknowledged: None,
+            lateness: LatenessSummary::default(),
+        }
+    }
+}
+
 const COUNTER_MODES: [&str; 6] = [
     "0, interrupt on terminal count",
     "1, one-shot by the gate",
@@ -144,22 +165,12 @@ pub fn of_pit(pit: &Pit, now_ns: u64, lateness: LatenessSummary) -> Vec<Timer> {
         let period_ns = count.filter(|_| counter.is_periodic());
         let is_first = index == 0;
         let counts = if is_first { all } else { TickCounts::default() };
+        let mode = count.map_or("off", |_| COUNTER_MODES[usize::from(counter.mode()).min(5)]);
         Some(Timer {
-            name: pit_name(index),
-            mode: match count {
-                Some(_) => COUNTER_MODES[usize::from(counter.mode()).min(5)].to_owned(),
-                None => "off".to_owned(),
-            },
             period_ns: period_ns.map(|count| f64::from(count) * 1e9 / HZ as f64),
             next_ns: pit.chip().next_edge(now_ns).filter(|_| is_first),
-            raised: counts.raised,
-            delivered: counts.delivered,
-            merged: counts.merged,
-            replayed: counts.replayed,
-            owed: counts.owed,
-            withdrawn: counts.withdrawn,
-            acknowledged: None,
             lateness: if is_first { lateness } else { LatenessSummary::default() },
+            ..Timer::new(pit_name(index), mode, counts)
         })
     };
     (0..3).filter_map(timer).collect()
@@ -168,19 +179,12 @@ pub fn of_pit(pit: &Pit, now_ns: u64, lateness: LatenessSummary) -> Vec<Timer> {
 /// The RTC's periodic interrupt, IRQ 8.
 pub fn of_rtc(rtc: &Rtc, now_ns: u64, lateness: LatenessSummary) -> Timer {
     let (counts, period_ns) = (rtc.counts(), rtc.chip().periodic_ns());
+    let mode = if period_ns.is_some() { "periodic" } else { "off" };
     Timer {
-        name: RTC.to_owned(),
-        mode: if period_ns.is_some() { "periodic" } else { "off" }.to_owned(),
         period_ns,
         next_ns: rtc.chip().deadline(now_ns),
-        raised: counts.raised,
-        delivered: counts.delivered,
-        merged: counts.merged,
-        replayed: counts.replayed,
-        owed: counts.owed,
-        withdrawn: counts.withdrawn,
-        acknowledged: None,
         lateness,
+        ..Timer::new(RTC.to_owned(), mode, counts)
     }
 }
 
@@ -192,19 +196,12 @@ pub fn of_hpet(hpet: &Hpet, lateness: LatenessSummary) -> Vec<Timer> {
         let kind = if comparator.is_periodic() { "periodic" } else { "one-shot" };
         let trigger = if comparator.is_level() { "level" } else { "edge" };
         let counts = hpet.counts(index);
+        let mode = if is_on { format!("{kind}, {trigger}") } else { "off".to_owned() };
         Some(Timer {
-            name: hpet_name(index),
-            mode: if is_on { format!("{kind}, {trigger}") } else { "off".to_owned() },
             period_ns: hpet.period_ns(index).filter(|_| is_on).map(|ns| ns as f64),
             next_ns: hpet.chip().next_match(index),
-            raised: counts.raised,
-            delivered: counts.delivered,
-            merged: counts.merged,
-            replayed: counts.replayed,
-            owed: counts.owed,
-            withdrawn: counts.withdrawn,
-            acknowledged: None,
             lateness: if counts.raised > 0 { lateness } else { LatenessSummary::default() },
+            ..Timer::new(hpet_name(index), &mode, counts)
         })
     };
     (0..hpet::TIMERS).filter_map(timer).collect()
@@ -213,19 +210,12 @@ pub fn of_hpet(hpet: &Hpet, lateness: LatenessSummary) -> Vec<Timer> {
 /// The ACPI PM timer: it always counts, and interrupts when its top bit changes, if the guest wants that.
 pub fn of_power(power: &PowerManagement, lateness: LatenessSummary) -> Timer {
     let (counts, interrupts) = (power.counts(), power.chip().timer_interrupts());
+    let mode = format!("counts, {TIMER_BITS} bits, {} MHz", TIMER_HZ as f64 / 1e6);
     Timer {
-        name: POWER.to_owned(),
-        mode: format!("counts, {TIMER_BITS} bits, {} MHz", TIMER_HZ as f64 / 1e6),
         period_ns: interrupts.then(|| TIMER_TURN as f64 * 1e9 / TIMER_HZ as f64),
         next_ns: power.chip().next_deadline().filter(|_| interrupts),
-        raised: counts.raised,
-        delivered: counts.delivered,
-        merged: counts.merged,
-        replayed: counts.replayed,
-        owed: counts.owed,
-        withdrawn: counts.withdrawn,
-        acknowledged: None,
         lateness,
+        ..Timer::new(POWER.to_owned(), &mode, counts)
     }
 }
 
@@ -234,28 +224,14 @@ pub fn of_apic(cpu: usize, lapic: &Lapic, counts: &InterruptCounts, lateness: La
     let timer = lapic.timer();
     let is_masked = lapic.lvt(Lvt::Timer) >> 16 & 1 != 0;
     let periodic = matches!(timer.mode(), TimerMode::Periodic) && timer.initial() != 0;
-    let mode = match timer.mode() {
-        _ if is_masked => "off",
-        TimerMode::OneShot => "one-shot",
-        TimerMode::Periodic => "periodic",
-        TimerMode::TscDeadline => "TSC deadline",
-        TimerMode::Reserved => "reserved",
-    };
-    let TickCounts { raised, delivered, replayed, merged, owed, withdrawn } =
-        counts.timers.get(cpu).copied().unwrap_or_default();
+    let mode = if is_masked { "off" } else { timer.mode().name() };
+    let ticks = counts.timers.get(cpu).copied().unwrap_or_default();
     let vector = (lapic.lvt(Lvt::Timer) & 0xFF) as usize;
     Timer {
-        name: apic_name(cpu),
-        mode: mode.to_owned(),
         period_ns: periodic.then(|| timer.period_ns() as f64),
         next_ns: timer.deadline().filter(|_| !is_masked),
-        raised,
-        delivered,
-        merged,
-        replayed,
-        owed,
-        withdrawn,
         acknowledged: counts.acknowledged.get(vector).copied(),
         lateness,
+        ..Timer::new(apic_name(cpu), mode, ticks)
     }
 }

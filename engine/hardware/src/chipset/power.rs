@@ -31,6 +31,8 @@ pub const TIMER_HZ: u64 = 3_579_545;
 pub const TIMER_BITS: u32 = 24;
 /// Counts after which its top bit changes.
 pub const TIMER_TURN: u64 = 1 << (TIMER_BITS - 1);
+/// What that takes, in nanoseconds.
+const TIMER_TURN_NS: u64 = TIMER_TURN * 1_000_000_000 / TIMER_HZ;
 /// First port of the general-purpose event block.
 pub const GPE_BLOCK: u16 = 0xAFE0;
 /// Length of the general-purpose event block: two status, two enable bytes.
@@ -344,7 +346,7 @@ impl PowerManagement {
         let pending = self.chip.status & pm1::TIMER != 0;
         let came = self.chip.advance(now);
         let told = if self.chip.timer_interrupts() { came } else { 0 };
-        self.ticks.settle(told, pending, time_of_tick(TIMER_TURN, TIMER_HZ));
+        self.ticks.settle(told, pending, TIMER_TURN_NS);
     }
 
     fn settle(&mut self) {

@@ -218,12 +218,7 @@ impl Lapic {
             requested: self.irr.list(),
             in_service: self.isr.list(),
             level_triggered: self.tmr.list(),
-            timer_mode: match self.timer.mode() {
-                TimerMode::OneShot => "one-shot",
-                TimerMode::Periodic => "periodic",
-                TimerMode::TscDeadline => "TSC deadline",
-                TimerMode::Reserved => "none",
-            },
+            timer_mode: self.timer.mode().name(),
             timer_initial: self.timer.initial(),
             timer_current: self.timer.current(now),
             timer_divide: self.timer.divide(),

@@ -25,6 +25,16 @@ pub enum TimerMode {
 }
 
 impl TimerMode {
+    /// The manual's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TimerMode::OneShot => "one-shot",
+            TimerMode::Periodic => "periodic",
+            TimerMode::TscDeadline => "TSC deadline",
+            TimerMode::Reserved => "reserved",
+        }
+    }
+
     /// The mode that the timer's LVT entry selects.
     pub fn from_lvt(lvt: u32) -> TimerMode {
         match (lvt >> 17) & 3 {

@@ -33,7 +33,7 @@ pub struct LapicView {
     pub in_service: Vec<u8>,
     /// Vectors that are level triggered (TMR).
     pub level_triggered: Vec<u8>,
-    /// The timer's mode: "one-shot", "periodic", "TSC deadline".
+    /// The timer's mode ([`super::TimerMode::name`]).
     pub timer_mode: &'static str,
     /// What its timer counts down from.
     pub timer_initial: u32,

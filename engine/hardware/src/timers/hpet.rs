@@ -199,18 +199,21 @@ impl Chip {
         }
     }
 
+    /// Bits of the general configuration that can be set.
+    fn writable(&self) -> u64 {
+        if self.can_replace { ENABLE | LEGACY } else { ENABLE }
+    }
+
     fn configure(&mut self, value: u64, lanes: u64) {
-        let writable = if self.can_replace { ENABLE | LEGACY } else { ENABLE };
         let old = self.config;
-        self.config = (old & !lanes | value & lanes) & writable;
+        self.config = (old & !lanes | value & lanes) & self.writable();
         if old != self.config {
             self.timers.iter_mut().for_each(Comparator::lower);
         }
     }
 
     fn is_valid(&self) -> bool {
-        let writable = if self.can_replace { ENABLE | LEGACY } else { ENABLE };
-        self.config & !writable == 0 && self.timers.iter().all(Comparator::is_valid)
+        self.config & !self.writable() == 0 && self.timers.iter().all(Comparator::is_valid)
     }
 }
 
