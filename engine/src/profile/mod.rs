@@ -1,13 +1,15 @@
 //! A profile: the RON file a user edits, which says what a machine is made of.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+mod devices;
+mod size;
 
-use hardware::ahci;
+use std::path::{Path, PathBuf};
+
+pub use devices::{DiskBus, DisplayAdapter, MAX_DISKS, Network, Nic, Paravirtual};
 pub use hardware::timers::LostTicks;
-use network::{Forward, Mac};
+use network::Mac;
 use serde::{Deserialize, Serialize};
+pub use size::Size;
 
 use crate::backend::{Backend, InterruptMode};
 use crate::resources::Throttles;
@@ -122,208 +124,6 @@ impl Default for Deterministic {
     }
 }
 
-/// Controllers for hard disks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DiskBus {
-    /// The PIIX3's IDE channels: every system knows them.
-    #[default]
-    Ide,
-    /// An AHCI controller (serial ATA); the CD-ROM drive is on it too.
-    Ahci,
-    /// Virtio block devices: fastest, for systems with drivers.
-    Virtio,
-}
-
-/// Virtio devices beside the disks. A system without drivers for them does not miss them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Paravirtual {
-    /// Random numbers from the host.
-    pub entropy: bool,
-    /// Memory the guest gives back.
-    pub balloon: bool,
-    /// A console beside the serial port; what it says goes where the serial port's output goes.
-    pub console: bool,
-    /// A pointer with absolute coordinates.
-    pub tablet: bool,
-    /// A keyboard beside the PS/2 one, for systems without a driver for that.
-    pub keyboard: bool,
-}
-
-impl Paravirtual {
-    /// None of them.
-    pub const NONE: Paravirtual =
-        Paravirtual { entropy: false, balloon: false, console: false, tablet: false, keyboard: false };
-}
-
-impl Paravirtual {
-    /// Each with its name on the command line.
-    pub fn each(&mut self) -> [(&'static str, &mut bool); 5] {
-        [
-            ("entropy", &mut self.entropy),
-            ("balloon", &mut self.balloon),
-            ("console", &mut self.console),
-            ("tablet", &mut self.tablet),
-            ("keyboard", &mut self.keyboard),
-        ]
-    }
-}
-
-impl FromStr for Paravirtual {
-    type Err = String;
-
-    /// Names with commas between them, or `none`.
-    fn from_str(text: &str) -> Result<Paravirtual, String> {
-        let mut devices = Paravirtual::NONE;
-        for name in text.split(',').filter(|_| text != "none") {
-            let mut each = devices.each();
-            let Some((_, is_there)) = each.iter_mut().find(|(known, _)| *known == name) else {
-                let known = each.map(|(name, _)| name).join(", ");
-                return Err(format!("'{name}' is no such device; there are none, {known}"));
-            };
-            **is_there = true;
-        }
-        Ok(devices)
-    }
-}
-
-impl Default for Paravirtual {
-    fn default() -> Paravirtual {
-        Paravirtual { entropy: true, balloon: true, console: true, tablet: true, keyboard: false }
-    }
-}
-
-impl FromStr for DiskBus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<DiskBus, String> {
-        match text.to_ascii_lowercase().as_str() {
-            "ide" => Ok(DiskBus::Ide),
-            "ahci" => Ok(DiskBus::Ahci),
-            "virtio" => Ok(DiskBus::Virtio),
-            other => Err(format!("'{other}' is no disk bus; there are ide, ahci and virtio")),
-        }
-    }
-}
-
-impl DiskBus {
-    /// Most hard disks on it, beside a CD-ROM or not.
-    pub const fn room(self, cdrom: bool) -> usize {
-        match self {
-            DiskBus::Ide => MAX_DISKS - cdrom as usize,
-            // There is always a CD-ROM drive.
-            DiskBus::Ahci => ahci::PORTS - 1,
-            DiskBus::Virtio => 8,
-        }
-    }
-}
-
-/// What the network card's cable leads to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub enum Network {
-    /// There is no card.
-    None,
-    /// The world, by the host's own sockets.
-    Nat {
-        /// Ports of the host that lead to ports of the guest.
-        #[serde(default)]
-        forwards: Vec<Forward>,
-        /// Whether the gateway's address leads to the host's loopback, and so to services that trust
-        /// everyone on this host.
-        #[serde(default)]
-        host_loopback: bool,
-    },
-    /// The switch of this name, which all machines that name it share.
-    Switch(String),
-    /// This tap interface of the host.
-    Tap(String),
-}
-
-impl Default for Network {
-    fn default() -> Network {
-        Network::Nat { forwards: Vec::new(), host_loopback: false }
-    }
-}
-
-/// As the command line writes it.
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Network::None => f.write_str("none"),
-            Network::Nat { .. } => f.write_str("nat"),
-            Network::Switch(name) => write!(f, "switch:{name}"),
-            Network::Tap(name) => write!(f, "tap:{name}"),
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    /// `nat`, `none`, `switch:NAME` or `tap:NAME`.
-    fn from_str(text: &str) -> Result<Network, String> {
-        match (text, text.split_once(':')) {
-            ("nat", _) => Ok(Network::default()),
-            ("none", _) => Ok(Network::None),
-            (_, Some(("switch", name))) if !name.is_empty() => Ok(Network::Switch(name.to_owned())),
-            (_, Some(("tap", name))) if !name.is_empty() => Ok(Network::Tap(name.to_owned())),
-            _ => Err("write nat, none, switch:NAME or tap:NAME".to_owned()),
-        }
-    }
-}
-
-/// Which display adapters the guest sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DisplayAdapter {
-    /// A VGA, which every system knows.
-    #[default]
-    Vga,
-    /// Virtio's GPU beside it: what it shows is shown as soon as a driver has it show something, and the
-    /// guest hears when the window has another size.
-    VirtioGpu,
-}
-
-impl FromStr for DisplayAdapter {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<DisplayAdapter, String> {
-        match text {
-            "vga" => Ok(DisplayAdapter::Vga),
-            "virtio-gpu" => Ok(DisplayAdapter::VirtioGpu),
-            _ => Err("write vga or virtio-gpu".to_owned()),
-        }
-    }
-}
-
-/// Which network card the guest sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Nic {
-    /// Intel 82540EM, which most systems know.
-    #[default]
-    E1000,
-    /// Virtio's: fastest, for systems with a driver.
-    Virtio,
-    /// NE2000 on PCI (Realtek RTL8029), for systems older than the E1000.
-    Ne2000,
-    /// NE2000 on ISA, at port 0x300 and interrupt 3, for systems that know no PCI.
-    Ne2000Isa,
-}
-
-impl FromStr for Nic {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Nic, String> {
-        match text {
-            "e1000" => Ok(Nic::E1000),
-            "virtio" => Ok(Nic::Virtio),
-            "ne2000" => Ok(Nic::Ne2000),
-            "ne2000-isa" => Ok(Nic::Ne2000Isa),
-            _ => Err("write e1000, virtio, ne2000 or ne2000-isa".to_owned()),
-        }
-    }
-}
-
 /// What the machine finds at power-on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Firmware {
@@ -356,17 +156,10 @@ pub enum Direct {
     },
 }
 
-/// An amount of memory, written as `256M` or `1G`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(u64);
-
 /// Smallest and largest memory a machine may have.
 pub const MEMORY_LIMITS: (Size, Size) = (Size::mib(1), Size::mib(64 * 1024));
 /// Most virtual CPUs a machine may have.
 pub const MAX_CPUS: u32 = 8;
-/// Most hard disks a machine may have on IDE (with a CD-ROM, one fewer).
-pub const MAX_DISKS: usize = 4;
-
 const fn year_2000() -> u64 {
     946_684_800
 }
@@ -375,76 +168,6 @@ const LONGEST_INTERFACE_NAME: usize = 15;
 
 const fn one() -> u32 {
     1
-}
-
-impl Size {
-    /// `mib` mebibytes.
-    pub const fn mib(mib: u64) -> Size {
-        Size(mib << 20)
-    }
-
-    /// `bytes` bytes.
-    pub const fn of_bytes(bytes: u64) -> Size {
-        Size(bytes)
-    }
-
-    /// In bytes.
-    pub const fn bytes(self) -> u64 {
-        self.0
-    }
-}
-
-impl Default for Size {
-    fn default() -> Size {
-        Size::mib(256)
-    }
-}
-
-impl FromStr for Size {
-    type Err = String;
-
-    /// A whole number with an optional `K`, `M` or `G`; without one, mebibytes.
-    fn from_str(text: &str) -> Result<Size, String> {
-        let text = text.trim();
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
-            "" | "M" | "MB" | "MIB" => 1 << 20,
-            "K" | "KB" | "KIB" => 1 << 10,
-            "G" | "GB" | "GIB" => 1 << 30,
-            other => return Err(format!("'{other}' is no unit of memory; write for example 256M or 1G")),
-        };
-        let number: u64 =
-            digits.parse().map_err(|_| format!("'{text}' is no size; write for example 256M or 1G"))?;
-        number.checked_mul(unit).map(Size).ok_or_else(|| format!("'{text}' is too large"))
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            n if n.is_multiple_of(1 << 30) => write!(f, "{}G", n >> 30),
-            n if n.is_multiple_of(1 << 20) => write!(f, "{}M", n >> 20),
-            n => write!(f, "{}K", n >> 10),
-        }
-    }
-}
-
-impl fmt::Debug for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_string())
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
 }
 
 /// A field of a profile that cannot be, and why. The window shows it under the field.
@@ -702,27 +425,10 @@ mod tests {
     }
 
     #[test]
-    fn virtual_devices_are_listed_by_name() {
-        assert_eq!("none".parse(), Ok(Paravirtual::NONE));
-        assert_eq!("entropy,balloon,console,tablet".parse(), Ok(Paravirtual::default()));
-        assert_eq!("keyboard".parse(), Ok(Paravirtual { keyboard: true, ..Paravirtual::NONE }));
-        assert!("mouse".parse::<Paravirtual>().unwrap_err().contains("tablet"));
-    }
-
-    #[test]
-    fn sizes_read_as_people_write_them() {
-        assert_eq!("256M".parse::<Size>().unwrap(), Size::mib(256));
-        assert_eq!("1g".parse::<Size>().unwrap(), Size::mib(1024));
-        assert_eq!("64".parse::<Size>().unwrap(), Size::mib(64));
-        assert!("12 bananas".parse::<Size>().is_err());
-        assert!("99999999999G".parse::<Size>().is_err());
-    }
-
-    #[test]
     fn impossible_values_are_named_by_field() {
         let mut profile = Profile::new("../up");
         profile.cpus = 0;
-        profile.memory = Size(5);
+        profile.memory = Size::of_bytes(5);
         profile.cdrom = Some("/nonexistent.iso".into());
         profile.deterministic = Some(Deterministic::default());
         profile.backend = Backend::Kvm;
