@@ -1,4 +1,4 @@
-//! Changes from outside: `set KEY=VALUE` and writes to memory. Everything is checked before anything changes.
+//! Changes from outside: `set KEY=VALUE` and writes to memory. All of one request is done, or nothing.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use engine::session::Session;
 use super::command::number;
 use super::execute::latest;
 use crate::running::Running;
+use crate::search;
 
 /// Longest write to memory, in bytes.
 const MOST_BYTES: usize = 1 << 16;
 /// The smallest page: within it, linear memory is physical memory in a row.
 const PAGE: u64 = 4096;
-
 /// Longest that a frame may be on its way, in milliseconds.
 const LATENCY_MAX_MS: f64 = 10_000.0;
 
@@ -62,65 +62,23 @@ pub fn set(machine: &dyn Running, cpu: usize, changes: &[String]) -> Result<(), 
     })
 }
 
-impl Plan {
-    /// What takes it back, as far as it can be refused.
-    fn inverse(&self, machine: &dyn Running, cpu: usize) -> Plan {
-        let grant = machine.id().and_then(|id| Resources::global().grant(id)).map(|grant| grant.memory);
-        let back = |change: &LedgerChange| match (change, grant) {
-            (LedgerChange::Memory(_), Some(grant)) => Some(LedgerChange::Memory(grant.now_bytes)),
-            (LedgerChange::Floor(_), Some(grant)) => Some(LedgerChange::Floor(grant.floor_bytes)),
-            _ => None,
-        };
-        Plan {
-            registers: self.registers.as_ref().and_then(|_| Some((*machine.registers(cpu)?).clone())),
-            allotment: self.allotment.map(|_| machine.allotment()),
-            time_rate: self.time_rate.map(|_| machine.time_rate()),
-            lost_ticks: self.lost_ticks.map(|_| machine.lost_ticks()),
-            throttles: self.throttles.as_ref().map(|_| machine.throttles()),
-            ledger: self.ledger.iter().rev().filter_map(back).collect(),
-            ..Plan::default()
-        }
-    }
-
-    /// Makes the changes, those that cannot be refused last; ends at the first that is refused.
-    fn carry_out(self, machine: &dyn Running, cpu: usize) -> Result<(), String> {
-        if let Some(registers) = self.registers {
-            machine.set_registers(cpu, registers)?;
-        }
-        if let Some(allotment) = self.allotment {
-            machine.allot(allotment)?;
-        }
-        if let Some(rate) = self.time_rate {
-            machine.set_time_rate(rate)?;
-        }
-        if let Some(policy) = self.lost_ticks {
-            machine.set_lost_ticks(policy)?;
-        }
-        if let Some(throttles) = self.throttles {
-            machine.throttle(throttles)?;
-        }
-        let (may_fail, cannot): (Vec<_>, Vec<_>) = self
-            .ledger
-            .into_iter()
-            .partition(|change| matches!(change, LedgerChange::Memory(_) | LedgerChange::Floor(_)));
-        may_fail.into_iter().chain(cannot).try_for_each(|change| change.make(machine))?;
-        if let (Some(conditions), Some(session)) = (self.line, machine.session()) {
-            session.set_line(conditions);
-        }
-        if let Some(volume) = self.volume {
-            machine.set_volume(None, volume);
-        }
-        if let Some(muted) = self.muted {
-            machine.set_muted(None, muted);
-        }
-        if let Some(quantum) = self.quantum {
-            Scheduler::global().set_quantum(quantum);
-        }
-        Ok(())
-    }
-}
-
 impl LedgerChange {
+    /// What takes it back; `None` for a machine that does not run.
+    fn inverse(&self, machine: &dyn Running) -> Option<LedgerChange> {
+        let resources = Resources::global();
+        let grant = || Some(resources.grant(machine.id()?)?.memory);
+        Some(match self {
+            LedgerChange::Memory(_) => LedgerChange::Memory(grant()?.now_bytes),
+            LedgerChange::Floor(_) => LedgerChange::Floor(grant()?.floor_bytes),
+            LedgerChange::Overcommit(_) => LedgerChange::Overcommit(resources.report().overcommit_percent),
+            LedgerChange::Capacity(resource, _) => {
+                let lines = resources.report().lines;
+                let line = lines.iter().find(|line| line.resource == *resource)?;
+                LedgerChange::Capacity(*resource, line.capacity)
+            }
+        })
+    }
+
     fn make(self, machine: &dyn Running) -> Result<(), String> {
         let resources = Resources::global();
         let id = || machine.id().ok_or("the machine does not run");
@@ -141,6 +99,53 @@ impl LedgerChange {
 }
 
 impl Plan {
+    /// What takes it back, as far as something after it can be refused.
+    fn inverse(&self, machine: &dyn Running, cpu: usize) -> Plan {
+        let ledger = self.ledger.iter().rev();
+        Plan {
+            registers: self.registers.as_ref().and_then(|_| Some((*machine.registers(cpu)?).clone())),
+            allotment: self.allotment.map(|_| machine.allotment()),
+            time_rate: self.time_rate.map(|_| machine.time_rate()),
+            lost_ticks: self.lost_ticks.map(|_| machine.lost_ticks()),
+            throttles: self.throttles.as_ref().map(|_| machine.throttles()),
+            ledger: ledger.filter_map(|change| change.inverse(machine)).collect(),
+            ..Plan::default()
+        }
+    }
+
+    /// Makes the changes, those of the ledger in their order; ends at the first that is refused.
+    fn carry_out(self, machine: &dyn Running, cpu: usize) -> Result<(), String> {
+        if let Some(registers) = self.registers {
+            machine.set_registers(cpu, registers)?;
+        }
+        if let Some(allotment) = self.allotment {
+            machine.allot(allotment)?;
+        }
+        if let Some(rate) = self.time_rate {
+            machine.set_time_rate(rate)?;
+        }
+        if let Some(policy) = self.lost_ticks {
+            machine.set_lost_ticks(policy)?;
+        }
+        if let Some(throttles) = self.throttles {
+            machine.throttle(throttles)?;
+        }
+        self.ledger.into_iter().try_for_each(|change| change.make(machine))?;
+        if let (Some(conditions), Some(session)) = (self.line, machine.session()) {
+            session.set_line(conditions);
+        }
+        if let Some(volume) = self.volume {
+            machine.set_volume(None, volume);
+        }
+        if let Some(muted) = self.muted {
+            machine.set_muted(None, muted);
+        }
+        if let Some(quantum) = self.quantum {
+            Scheduler::global().set_quantum(quantum);
+        }
+        Ok(())
+    }
+
     fn add(&mut self, machine: &dyn Running, cpu: usize, key: &str, value: &str) -> Result<(), String> {
         let whole = |value: &str| {
             value.parse::<u32>().map_err(|_| format!("{key} needs a whole number, not '{value}'"))
@@ -251,9 +256,7 @@ impl Plan {
             }
         }
     }
-}
 
-impl Plan {
     /// Makes the network's line worse or better.
     fn shape(&mut self, machine: &dyn Running, key: &str, value: &str) -> Result<(), String> {
         let (unit, most) =
@@ -291,13 +294,8 @@ fn unknown(key: &str) -> String {
 
 /// Bytes given in hexadecimal.
 fn bytes_of(hex: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    let byte = |pair: &[u8]| {
-        let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2)?;
-        u8::from_str_radix(text, 16).ok()
-    };
-    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
-    let bytes = bytes.ok_or_else(|| format!("'{hex}' are no bytes; write for example 90f4"))?;
+    let bytes =
+        search::hexadecimal(hex).ok_or_else(|| format!("'{hex}' are no bytes; write for example 90f4"))?;
     if bytes.is_empty() || bytes.len() > MOST_BYTES {
         return Err(format!("{} bytes are outside 1 to {MOST_BYTES}", bytes.len()));
     }
@@ -399,6 +397,12 @@ mod tests {
         assert!(refused.contains("does not run"), "{refused}");
         assert_eq!((fake.registers(0).unwrap().general[0], fake.allotment()), (0, Allotment::default()));
         assert_eq!((fake.time_rate(), fake.lost_ticks()), (1.0, LostTicks::Merge));
+        let percent = || Resources::global().report().overcommit_percent;
+        let before = percent();
+        assert!(set(&fake, &["overcommit=777", "host-disk-iops=5", "floor=64M"]).is_err());
+        assert_eq!(percent(), before);
+        let disk = |line: &&engine::resources::Line| line.resource == Resource::DiskOperations;
+        assert_eq!(Resources::global().report().lines.iter().find(disk).unwrap().capacity, None);
     }
 
     #[test]
