@@ -3,6 +3,9 @@
 use cpu::Registers;
 use engine::inspect::{self, PhysicalMemory};
 
+/// Bytes a search looks through.
+pub const SPAN: u64 = 256 << 20;
+
 /// Looks for bytes from `from` on, over at most `span` bytes; where they begin.
 pub fn find(
     registers: &Registers,
@@ -37,9 +40,17 @@ pub fn wanted(text: &str) -> Option<Vec<u8>> {
     if let Some(quoted) = text.strip_prefix('"') {
         return Some(quoted.trim_end_matches('"').as_bytes().to_vec()).filter(|bytes| !bytes.is_empty());
     }
-    let digits: Vec<char> = text.chars().filter(|character| !character.is_whitespace()).collect();
-    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).ok();
-    (digits.len() >= 2 && digits.len().is_multiple_of(2)).then(|| digits.chunks(2).map(byte).collect())?
+    hexadecimal(text).filter(|bytes| !bytes.is_empty())
+}
+
+/// Bytes as two hexadecimal digits each, with or without blanks between.
+pub fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).ok().filter(|_| pair.iter().all(u8::is_ascii_hexdigit));
+        u8::from_str_radix(pair.filter(|pair| pair.len() == 2)?, 16).ok()
+    };
+    digits.chunks(2).map(byte).collect()
 }
 
 #[cfg(test)]

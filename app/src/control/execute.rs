@@ -272,29 +272,20 @@ fn all_registers(machines: &[(&str, &dyn Running)], only_json: bool) -> Answer {
 
 fn registers(machine: &dyn Running, cpu: usize, explain: bool) -> Result<Answer, String> {
     let registers = latest(machine, cpu)?;
-    let tables = [
-        ("CR0", registers.cr0, bits::explain(registers.cr0, &bits::CR0)),
-        ("CR3", registers.cr3, bits::explain(registers.cr3, &bits::CR3)),
-        ("CR4", registers.cr4, bits::explain(registers.cr4, &bits::CR4)),
-        ("EFER", registers.efer, bits::explain(registers.efer, &bits::EFER)),
-        ("RFLAGS", registers.rflags, bits::explain_rflags(registers.rflags)),
-    ];
+    let tables = bits::all(&registers);
     let apic = machine.session().and_then(|session| session.local_apic(cpu));
     let mut text = format!("{}\n{}", summary::sentence(&registers), report::registers(&registers));
     if explain {
-        if let Some(apic) = &apic {
-            let _ = write!(text, "\nLocal APIC");
-            for row in local_apic(apic) {
-                let _ = write!(text, "\n  {:<16} {} {}", row.name, row.value, row.meaning);
-            }
-        }
-        for (group, name, _) in GROUPS.into_iter().filter(|(group, ..)| !report::SHOWN.contains(group)) {
+        let others = GROUPS.into_iter().filter(|(group, ..)| !report::SHOWN.contains(group));
+        let others = others.map(|(group, name, _)| (name, rows(&registers, group)));
+        let apic = apic.iter().map(|apic| ("Local APIC", local_apic(apic)));
+        for (name, rows) in apic.chain(others) {
             let _ = write!(text, "\n{name}");
-            for row in rows(&registers, group) {
+            for row in rows {
                 let _ = write!(text, "\n  {:<16} {} {}", row.name, row.value, row.meaning);
             }
         }
-        for (name, value, bits) in &tables {
+        for bits::Bits { name, value, bits, .. } in &tables {
             let _ = write!(text, "\n{name} {value:#x}");
             for bit in bits {
                 let mark = if bit.is_set { "1" } else { "0" };
@@ -303,7 +294,7 @@ fn registers(machine: &dyn Running, cpu: usize, explain: bool) -> Result<Answer,
         }
     }
     let explained: serde_json::Map<String, Value> =
-        tables.iter().map(|(name, _, bits)| ((*name).to_owned(), json!(bits))).collect();
+        tables.iter().map(|register| (register.name.to_owned(), json!(register.bits))).collect();
     let mut json = json!({ "cpu": cpu, "meaning": summary::sentence(&registers), "registers": &*registers });
     if let Some(apic) = apic {
         json["local_apic"] = json!(apic);
@@ -350,11 +341,10 @@ fn find(
     from: u64,
     physical: bool,
 ) -> Result<Answer, String> {
-    const SPAN: u64 = 256 << 20;
     let bytes = search::wanted(wanted)
         .ok_or_else(|| format!("'{wanted}' are no bytes; write for example '55 aa', or '\"text\"'"))?;
     let registers = latest(machine, cpu)?;
-    let place = search::find(&registers, machine.memory(), from, physical, &bytes, SPAN);
+    let place = search::find(&registers, machine.memory(), from, physical, &bytes, search::SPAN);
     let text = place.map_or("not there, in 256 MiB".to_owned(), |place| format!("{place:#x}"));
     Answer::new(text, json!({ "address": place }))
 }

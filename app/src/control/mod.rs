@@ -4,6 +4,7 @@
 mod answer;
 pub mod client;
 mod command;
+mod command_words;
 pub mod debug;
 mod edit;
 mod execute;

@@ -1,39 +1,11 @@
-//! What the inspector shows beside the registers: stack, memory in lines, bits in words.
+//! What the inspector shows beside the registers: stack, memory in lines.
 
 use cpu::Registers;
 use cpu::registers::general;
-use engine::inspect::bits::{self, Explained};
 use engine::inspect::{self, PhysicalMemory, stack};
 
 /// Bytes in a line of memory.
 pub const LINE: usize = 16;
-
-/// A register whose bits are explained, with the manual's place.
-pub struct Bits {
-    /// Its name.
-    pub name: &'static str,
-    /// Its value.
-    pub value: u64,
-    /// Where the manual says it.
-    pub source: &'static str,
-    /// Bit by bit.
-    pub bits: Vec<Explained>,
-}
-
-/// Every register whose bits have words.
-pub fn explained(registers: &Registers) -> Vec<Bits> {
-    let system = "Intel SDM 3A, §2.5";
-    [
-        ("CR0", registers.cr0, system, bits::explain(registers.cr0, &bits::CR0)),
-        ("CR3", registers.cr3, system, bits::explain(registers.cr3, &bits::CR3)),
-        ("CR4", registers.cr4, system, bits::explain(registers.cr4, &bits::CR4)),
-        ("EFER", registers.efer, "Intel SDM 4, table 2-2", bits::explain(registers.efer, &bits::EFER)),
-        ("RFLAGS", registers.rflags, "Intel SDM 1, §3.4.3", bits::explain_rflags(registers.rflags)),
-    ]
-    .into_iter()
-    .map(|(name, value, source, bits)| Bits { name, value, source, bits })
-    .collect()
-}
 
 /// One entry of the stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,13 +59,5 @@ mod tests {
         assert_eq!(lines[1], StackLine { offset: 0x7BFE, value: Some(0x5678) });
         let end = line(&registers, fake.memory(), 0xFFF8, true);
         assert_eq!((end[7], end[8]), (Some(0), None));
-    }
-
-    #[test]
-    fn bits_come_with_their_names() {
-        let mut registers = Registers::reset();
-        registers.cr0 |= 1;
-        let bits = explained(&registers);
-        assert!(bits.iter().any(|bits| bits.bits.iter().any(|bit| bit.name == "PE" && bit.is_set)));
     }
 }

@@ -76,11 +76,15 @@ impl RegistersPanel {
                     }
                 });
             }
-            if let Some(apic) = machine.session().and_then(|session| session.local_apic(self.cpu)) {
-                CollapsingHeader::new(RichText::new("Local APIC").strong()).show(ui, |ui| {
-                    self.group(ui, Group::LocalApic, &local_apic(&apic), now);
-                });
-            }
+            CollapsingHeader::new(RichText::new("Local APIC").strong()).show(ui, |ui| {
+                match machine.session().and_then(|session| session.local_apic(self.cpu)) {
+                    Some(apic) => self.group(ui, Group::LocalApic, &local_apic(&apic), now),
+                    None => {
+                        let text = "The host's kernel keeps it: start the machine with --interrupts glass to see it.";
+                        ui.label(RichText::new(text).color(theme::colours().weak));
+                    }
+                }
+            });
         });
         if is_running {
             ui.ctx().request_repaint_after(REFRESH);

@@ -1,6 +1,7 @@
 //! The bits of control and flag registers, in words. Sources: Intel SDM 1, §3.4.3 (EFLAGS); SDM 3A, §2.5 (control
 //! registers); SDM 4, table 2-2 (EFER).
 
+use cpu::Registers;
 use serde::Serialize;
 
 /// One bit of a register.
@@ -133,6 +134,34 @@ pub fn explain(value: u64, bits: &[Bit]) -> Vec<Explained> {
     bits.iter().map(explained).collect()
 }
 
+/// A register whose bits have words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bits {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// Where the manual explains it.
+    pub source: &'static str,
+    /// Each bit, highest first.
+    pub bits: Vec<Explained>,
+}
+
+/// Every register whose bits have words.
+pub fn all(registers: &Registers) -> Vec<Bits> {
+    let system = "Intel SDM 3A, §2.5";
+    [
+        ("CR0", registers.cr0, system, explain(registers.cr0, &CR0)),
+        ("CR3", registers.cr3, system, explain(registers.cr3, &CR3)),
+        ("CR4", registers.cr4, system, explain(registers.cr4, &CR4)),
+        ("EFER", registers.efer, "Intel SDM 4, table 2-2", explain(registers.efer, &EFER)),
+        ("RFLAGS", registers.rflags, "Intel SDM 1, §3.4.3", explain_rflags(registers.rflags)),
+    ]
+    .into_iter()
+    .map(|(name, value, source, bits)| Bits { name, value, source, bits })
+    .collect()
+}
+
 /// The names of the bits that are set.
 pub fn names(value: u64, bits: &[Bit]) -> Vec<&'static str> {
     bits.iter().filter(|bit| value >> bit.bit & 1 != 0).map(|bit| bit.name).collect()
@@ -158,6 +187,14 @@ mod tests {
         assert!(
             explain_rflags(2).iter().any(|bit| bit.name == "IOPL" && bit.meaning.contains("only ring 0"))
         );
+    }
+
+    #[test]
+    fn bits_come_with_their_names() {
+        let mut registers = Registers::reset();
+        registers.cr0 |= 1;
+        let bits = all(&registers);
+        assert!(bits.iter().any(|bits| bits.bits.iter().any(|bit| bit.name == "PE" && bit.is_set)));
     }
 
     #[test]

@@ -12,9 +12,6 @@ use crate::control::{Command, number};
 use crate::running::Running;
 use crate::search;
 
-/// Bytes a search looks through.
-const SEARCHED: u64 = 256 << 20;
-
 /// What the tab remembers.
 #[derive(Default)]
 pub struct MemoryTab {
@@ -58,7 +55,8 @@ impl MemoryTab {
                 && let Some(wanted) = wanted
             {
                 let from = start.wrapping_add(1);
-                let found = search::find(registers, machine.memory(), from, self.physical, &wanted, SEARCHED);
+                let found =
+                    search::find(registers, machine.memory(), from, self.physical, &wanted, search::SPAN);
                 self.found = Some(match found {
                     Some(at) => {
                         self.address = format!("{at:#x}");

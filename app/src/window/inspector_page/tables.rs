@@ -2,10 +2,9 @@
 
 use cpu::Registers;
 use egui::{RichText, ScrollArea, Ui, vec2};
-use engine::inspect::{self, descriptor, exception, task};
+use engine::inspect::{self, bits, descriptor, exception, task};
 
 use super::super::chrome;
-use super::super::inspector;
 use super::super::theme;
 use crate::control::number;
 use crate::running::Running;
@@ -61,7 +60,7 @@ pub fn walk(ui: &mut Ui, address: &mut String, registers: &Registers, machine: &
 pub fn all_bits(ui: &mut Ui, registers: &Registers) {
     let colours = theme::colours();
     ScrollArea::vertical().auto_shrink([false; 2]).show(ui, |ui| {
-        for register in inspector::explained(registers) {
+        for register in bits::all(registers) {
             ui.horizontal(|ui| {
                 ui.label(RichText::new(register.name).strong().size(15.0));
                 ui.label(RichText::new(format!("{:016x}", register.value)).monospace());
