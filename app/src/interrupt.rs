@@ -3,9 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Whether one came; never before somebody has asked for the flag.
+pub fn came() -> bool {
+    FLAG.get().is_some_and(|flag| flag.load(Ordering::Acquire))
+}
+
 /// A flag that Ctrl-C and a request to terminate raise, so that the run still ends in order.
 pub fn flag() -> Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     extern "C" fn raise(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
         if let Some(flag) = FLAG.get() {
             flag.store(true, Ordering::Release);

@@ -65,8 +65,6 @@ pub struct Shown {
     /// Repaints for a console's sake come at most this often.
     frame_time: Duration,
     hurried: AtomicBool,
-    /// The window is to close, whatever runs: nobody can be asked.
-    leaving: AtomicBool,
 }
 
 /// Repaints for the cards of the library come at most this often.
@@ -76,11 +74,6 @@ impl Shown {
     /// Whether a console is in view, which wants every frame; the library's cards do not.
     fn set_hurried(&self, hurried: bool) {
         self.hurried.store(hurried, Ordering::Relaxed);
-    }
-
-    /// Whether the window is to close without a question.
-    fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Acquire)
     }
 
     fn wake(&self) {
@@ -141,15 +134,12 @@ pub fn close(slot: &WakerSlot) {
     }
 }
 
-/// Closes the window without a question when Ctrl-C or SIGTERM comes: the session may be about to end.
-fn leave_when_told(slot: WakerSlot) {
+/// Closes the window when Ctrl-C or SIGTERM comes: the session may be about to end.
+fn close_when_told(slot: WakerSlot) {
     let told = interrupt::flag();
     std::thread::spawn(move || {
         while !told.load(Ordering::Acquire) {
             std::thread::sleep(LOOK);
-        }
-        if let Some(shown) = slot.get() {
-            shown.leaving.store(true, Ordering::Release);
         }
         close(&slot);
     });
@@ -158,6 +148,8 @@ fn leave_when_told(slot: WakerSlot) {
 /// Opens the window and stays in it until it is closed.
 pub fn open(launched: Option<Launched>) -> Result<u8, String> {
     check_display()?;
+    // A machine from the command line has its run, which closes the window when it has seen why.
+    let is_of_all = launched.is_none();
     let waker = launched.as_ref().map_or_else(WakerSlot::default, |launched| launched.waker.clone());
     let event_loop = EventLoop::<UserEvent>::with_user_event()
         .build()
@@ -179,7 +171,6 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
             ctx: creation.egui_ctx.clone(),
             frame_time: frame_time(creation),
             hurried: AtomicBool::new(true),
-            leaving: AtomicBool::new(false),
         };
         let _ = slot.set(shown);
         theme::apply(&creation.egui_ctx);
@@ -190,7 +181,9 @@ pub fn open(launched: Option<Launched>) -> Result<u8, String> {
         }
         Ok(Box::new(app))
     });
-    leave_when_told(waker.clone());
+    if is_of_all {
+        close_when_told(waker.clone());
+    }
     let eframe = eframe::create_native("vitrine", options, make, &event_loop);
     let opened = waker.clone();
     let mut ear = Ear { eframe, capture, waker };

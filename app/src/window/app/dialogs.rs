@@ -8,10 +8,11 @@ use super::super::action::Action;
 use super::super::file_picker::Choice;
 use super::super::machines::Id;
 use super::super::page::Page;
-use super::super::{Shown, theme};
+use super::super::theme;
 use super::{App, Picked};
 use crate::control::saved::SnapshotRequest;
 use crate::control::{Command, SymbolsAction};
+use crate::interrupt;
 use crate::running::launch::Beginning;
 
 impl App {
@@ -103,7 +104,8 @@ impl App {
 
     /// A window that is closed while machines run asks first.
     pub(super) fn close_request(&mut self, ctx: &egui::Context) {
-        let may_close = self.quits || self.slot.get().is_some_and(Shown::is_leaving);
+        // Told to end, there is nobody who can be asked.
+        let may_close = self.quits || interrupt::came();
         if ctx.input(|input| input.viewport().close_requested()) && !may_close && self.machines.alive() > 0 {
             ctx.send_viewport_cmd(ViewportCommand::CancelClose);
             self.closing = true;
